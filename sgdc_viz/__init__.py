@@ -1,0 +1,3 @@
+"""sgdc_viz: see how Structure-Guided Dynamic Convolution works (Shi et al., MIDL 2026, arXiv 2602.23496)."""
+
+__version__ = "0.1.0"

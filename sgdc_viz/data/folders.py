@@ -1,0 +1,457 @@
+"""Images and masks from disk: the native layouts of the public data sets, read from a folder or straight from the zip.
+
+Nothing is ever unpacked to disk. Splits follow one rule everywhere: a *group* (images that show the same slide or the
+same lesion) is never cut in two, official splits are kept where there are any, and nothing depends on a random seed,
+so two people who open the same files get the same split.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from sgdc_viz.data.images import Sample, load_image, load_labels, load_mask
+
+SPLITS = ("train", "val", "test")
+DATASETS = ("isic2016", "isic2017", "isic2018", "ph2", "conic", "bbbc038", "folder", "synthetic-dermoscopy",
+            "synthetic-nuclei")
+MAX_FILES = 500_000  # a root with more files than this is surely not a data set (a home folder, a whole disk)
+MAX_SIDE = 16_384  # the largest ISIC photographs are 6 748 pixels wide
+CONIC_CLASSES = ("background", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Where one sample lies: keys into _Files, or a row of an array, or the seed of a synthetic sample."""
+
+    name: str
+    group: str
+    kind_of_image: str = ""  # stratum: each split gets its share of every stratum
+    image: str = ""
+    masks: tuple[str, ...] = ()
+    row: int = -1
+    official: str | None = None
+
+
+class Dataset:
+    """A fixed, ordered list of samples. Made by `open_dataset`; picklable, so that loader workers can use it.
+
+    Attributes: name, split (None is everything), names and groups (one per sample), num_classes (1 is binary, else C
+    with background), kind ("nuclei", "dermoscopy" or "unknown").
+    """
+
+    def __init__(self, name: str, split: str | None, records: list[_Record], read: Callable[[_Record], Sample], *,
+                 kind: str, rule: str, num_classes: int = 1):
+        self.name, self.split, self.kind, self.rule, self.num_classes = name, split, kind, rule, num_classes
+        self._records, self._read = records, read
+
+    @property
+    def names(self) -> list[str]:
+        return [record.name for record in self._records]
+
+    @property
+    def groups(self) -> list[str]:
+        return [record.group for record in self._records]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._read(self._records[index])  # an IndexError here ends a plain for loop, as for any sequence
+        if sample.image.shape[:2] != sample.mask.shape:
+            raise ValueError(f"{self.name}: the mask of {sample.name!r} is {_by(sample.mask)} pixels (height x width) "
+                             f"but its image is {_by(sample.image)}; they must agree.")
+        return sample
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[i] for i in range(len(self)))
+
+    def describe(self) -> dict:
+        """What a checkpoint or a report should say about this data: plain values, ready for json, no local paths.
+
+        `names_sha256` is the fingerprint of the sorted names: equal fingerprints mean the very same images.
+        """
+        return {
+            "name": self.name, "split": self.split, "kind": self.kind, "num_classes": self.num_classes,
+            "images": len(self), "groups": len(set(self.groups)),
+            "strata": dict(sorted(Counter(r.kind_of_image for r in self._records).items())),
+            "rule": self.rule,
+            "names_sha256": hashlib.sha256("\n".join(sorted(self.names)).encode()).hexdigest(),
+        }
+
+
+def open_dataset(name: str, root: str | Path | None = None, split: str | None = None, seed: int = 0,
+                 **options) -> Dataset:
+    """Open a data set by name.
+
+    Args:
+        name: one of DATASETS.
+        root: the folder or the zip that holds the files, in their official layout (a folder that holds the official
+            zips does too). Not needed for the synthetic sets.
+        split: None (everything), "train", "val" or "test".
+        seed: of the synthetic sets only. The splits of real data never depend on it.
+        options: `skip_unpaired=True` leaves images without mask (and masks without image) out instead of raising;
+            "folder" takes `instances=True` (pixel values number the objects), `num_classes=C` (pixel values are
+            classes) and `kind="nuclei"|"dermoscopy"`; the synthetic sets take `count`, `size` and the dials of their
+            generator, each a number or a (low, high) range.
+
+    Splits: isic2016 and isic2018 keep the official parts. Where there is no official validation part (isic2016), a
+    tenth of the training part becomes "val", so "train" plus "val" is the official training set. A set of which only
+    one part is on disk is cut 70/15/15. conic: by source image, 70/10/20. ph2: external test only. bbbc038: see
+    `_bbbc_records`. Within a stratum, groups are dealt out in the order of a hash of their name (`deal`).
+
+    Raises: ValueError or FileNotFoundError, in one sentence, for an unknown name or split, a root that does not hold
+    what was expected, or unpaired files.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}.")
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split={split!r} is not one of 'train', 'val', 'test' or None for everything.")
+    if name.startswith("synthetic-"):
+        return _open_synthetic(name, split, seed, options)
+    if root is None:
+        raise ValueError(f"data set {name!r} needs root=, the folder or zip that holds it.")
+    openers = {"ph2": _open_ph2, "conic": _open_conic, "bbbc038": _open_bbbc, "folder": _open_folder}
+    return openers.get(name, _open_isic)(name, _Files(root), split, **options)
+
+
+# ---------------------------------------------------------------------------------------------- files and zips
+
+class _Files:
+    """Name -> bytes, for a folder, for a zip, and for the zips that lie in a folder. Names use forward slashes.
+
+    A file inside `A.zip` is named `A/...`, as it would be if the zip were unpacked beside itself.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+        if not self.root.exists():
+            raise FileNotFoundError(f"root {str(root)!r} does not exist; give the folder or zip that holds the data.")
+        self.where: dict[str, tuple[Path, str | None]] = {}
+        self._zips: dict[tuple[int, Path], zipfile.ZipFile] = {}
+        if self.root.is_dir():
+            for folder, _, files in os.walk(self.root):
+                for file in files:
+                    path = Path(folder, file)
+                    self._add(path.relative_to(self.root).as_posix(), path, None)
+            archives = sorted(self.root.glob("*.zip"))
+        elif zipfile.is_zipfile(self.root):
+            archives = [self.root]
+        else:
+            raise ValueError(f"root {str(root)!r} is neither a folder nor a readable zip (is the download complete?).")
+        for archive in archives:
+            try:
+                members = zipfile.ZipFile(archive).namelist()
+            except zipfile.BadZipFile:
+                raise ValueError(f"{str(archive)!r} is not a readable zip; download it again.") from None
+            for member in members:
+                inside = member if member.startswith(archive.stem + "/") else f"{archive.stem}/{member}"
+                if not member.endswith("/") and inside not in self.where:  # the unpacked file wins over its zip
+                    self._add(inside, archive, member)
+
+    def _add(self, name: str, path: Path, member: str | None) -> None:
+        if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
+            return
+        if len(self.where) >= MAX_FILES:
+            raise ValueError(f"root {str(self.root)!r} holds over {MAX_FILES} files; give the data set's own folder.")
+        self.where[name] = (path, member)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.where))
+
+    def archive(self, path: Path) -> zipfile.ZipFile:
+        key = (os.getpid(), path)  # a forked loader worker must not share a file position with its parent
+        if key not in self._zips:
+            self._zips[key] = zipfile.ZipFile(path)
+        return self._zips[key]
+
+    def read(self, name: str) -> bytes:
+        path, member = self.where[name]
+        try:
+            return path.read_bytes() if member is None else self.archive(path).read(member)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"cannot read {name!r} under {str(self.root)!r}: {error}.") from error
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_zips": {}}
+
+    def found(self) -> str:
+        """What lies here, in a few words, for error messages."""
+        if not self.where:
+            return "no file at all"
+        kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in self.where)
+        kinds_text = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(4))
+        return f"{len(self.where)} files ({kinds_text}), such as {next(iter(self))!r}"
+
+
+def _wrong_root(name: str, files: _Files, expected: str) -> ValueError:
+    return ValueError(f"{name}: expected {expected} under {str(files.root)!r}, found {files.found()}.")
+
+
+def _by(array: np.ndarray) -> str:
+    return f"{array.shape[0]}x{array.shape[1]}"
+
+
+# ---------------------------------------------------------------------------------------------- splits
+
+_PART = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+
+
+def _official_part(name: str) -> str | None:
+    """'ISIC2018_Task1-2_Validation_Input/x.jpg' -> 'val'; None where the folder names do not say."""
+    found = _PART.search(name.rpartition("/")[0].lower())
+    return found.group(1) if found else None
+
+
+def deal(groups: dict[str, tuple[str, int]], shares: tuple[float, float, float]) -> dict[str, str]:
+    """Deal whole groups to train, val and test so that every stratum is shared out alike.
+
+    Args: groups: group -> (stratum, number of images). shares: of train, val and test; they sum to 1.
+    Returns: group -> split. Deterministic: within a stratum the groups come in the order of the SHA-256 of their name,
+    and each goes to the split that lacks most images of its share (on a tie test before val before train).
+    """
+    strata = defaultdict(list)
+    for group, (stratum, size) in groups.items():
+        strata[stratum].append((group, size))
+    dealt = {}
+    for members in strata.values():
+        lack = {s: share * sum(size for _, size in members) for s, share in zip(SPLITS, shares, strict=True)}
+        # Large groups first: a mosaic of 12 tiles dealt out last would overshoot.
+        members.sort(key=lambda m: (-m[1], hashlib.sha256(m[0].encode()).hexdigest()))
+        for group, size in members:
+            split = max(("test", "val", "train"), key=lambda s: round(lack[s], 6))
+            dealt[group] = split
+            lack[split] -= size
+    return dealt
+
+
+def _choose(records: list[_Record], split: str | None, shares: tuple[float, float, float]) -> list[_Record]:
+    """Keep the records of one split. Official parts are kept; a part that is missing is carved as `shares` say."""
+    if split is None:
+        return records
+    parts = {record.official for record in records}
+    open_part = None  # the part of the official split that we may cut further
+    if len(parts) > 1:
+        if "val" in parts and "test" in parts:
+            return [r for r in records if r.official == split]
+        open_part = "train"
+        missing = "val" if "test" in parts else "test"
+        shares = (0.9, 0.1, 0.0) if missing == "val" else (0.8, 0.0, 0.2)
+    sizes: dict[str, tuple[str, int]] = {}
+    for r in records:
+        if open_part in (None, r.official):
+            sizes[r.group] = (r.kind_of_image, sizes.get(r.group, ("", 0))[1] + 1)
+    dealt = deal(sizes, shares)
+    return [r for r in records if (dealt[r.group] if open_part in (None, r.official) else r.official) == split]
+
+
+# ---------------------------------------------------------------------------------------------- pairs of files
+
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+
+def _pair(name: str, images: dict[str, str], masks: dict[str, str], skip_unpaired: bool) -> list[str]:
+    """Keys that have both; raises where one side is missing (unless told to skip)."""
+    lonely = [f"image {images[k]!r} has no mask" for k in sorted(images.keys() - masks.keys())]
+    lonely += [f"mask {masks[k]!r} has no image" for k in sorted(masks.keys() - images.keys())]
+    if lonely and not skip_unpaired:
+        more = f", and {len(lonely) - 5} more" if len(lonely) > 5 else ""
+        raise ValueError(f"{name}: {'; '.join(lonely[:5])}{more}; complete the files or pass skip_unpaired=True.")
+    return sorted(images.keys() & masks.keys())
+
+
+def _read_pair(files: _Files, record: _Record, labels: str = "binary") -> Sample:
+    """One image file and one mask file. labels: "binary", "instances" or "classes", what the mask's values mean."""
+    image = load_image(files.read(record.image), max_side=MAX_SIDE, name=record.image)
+    data, instances = files.read(record.masks[0]), None
+    if labels == "binary":
+        mask = load_mask(data, max_side=MAX_SIDE, name=record.masks[0])
+    else:
+        values = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
+        mask = values.astype(np.uint8)
+        if labels == "instances":
+            instances, mask = _as_instances(values), (values > 0).astype(np.uint8)
+    return Sample(image, mask, instances, record.name, record.group)
+
+
+def _as_instances(values: np.ndarray) -> np.ndarray:
+    """Label image -> int32 instance map. One single non-zero value tells no objects apart: connected parts do then."""
+    ids = np.unique(values[values > 0])
+    if len(ids) != 1:
+        return values.astype(np.int32)
+    from scipy.ndimage import label
+
+    return label(values > 0)[0].astype(np.int32)
+
+
+def _open_isic(name: str, files: _Files, split: str | None, skip_unpaired: bool = False) -> Dataset:
+    """ISIC_*.jpg with ISIC_*_segmentation.png (2016 writes _Segmentation). One image shows one lesion: its own group."""
+    images, masks = {}, {}
+    for key in files:
+        found = re.fullmatch(r"(ISIC_\d+)(_segmentation)?\.(jpe?g|png)", key.rpartition("/")[2], re.IGNORECASE)
+        if found:
+            (masks if found.group(2) else images)[found.group(1).upper()] = key
+    if not images or not masks:
+        what = "no image" if not images else "no mask"
+        raise _wrong_root(name, files, "ISIC_<number>.jpg and ISIC_<number>_segmentation.png (the unpacked folders, or "
+                          f"both the data zip and the ground-truth zip), {what} of that kind is there")
+    records = [_Record(k, k, name, images[k], (masks[k],), official=_official_part(images[k]))
+               for k in _pair(name, images, masks, skip_unpaired)]
+    rule = "official parts where on disk; a missing part is carved by a hash of the name"
+    return Dataset(name, split, _choose(records, split, (0.7, 0.15, 0.15)), partial(_read_pair, files),
+                   kind="dermoscopy", rule=rule)
+
+
+def _open_ph2(name: str, files: _Files, split: str | None, skip_unpaired: bool = False) -> Dataset:
+    """IMD*/IMD*_Dermoscopic_Image/*.bmp with IMD*/IMD*_lesion/*.bmp. External test only: there is no train or val."""
+    if split in ("train", "val"):
+        raise ValueError(f"ph2 is an external test set: split={split!r} does not exist, use 'test' or None.")
+    images, masks = {}, {}
+    for key in files:
+        found = re.search(r"(IMD\d+)_(Dermoscopic_Image|lesion)/[^/]+\.(bmp|png|jpe?g)$", key, re.IGNORECASE)
+        if found:  # IMD*_roi, the colour regions, is left alone
+            (masks if found.group(2).lower() == "lesion" else images)[found.group(1).upper()] = key
+    if not images and not masks:
+        raise _wrong_root(name, files, "IMD*/IMD*_Dermoscopic_Image/*.bmp and IMD*/IMD*_lesion/*.bmp")
+    records = [_Record(k, k, name, images[k], (masks[k],)) for k in _pair(name, images, masks, skip_unpaired)]
+    return Dataset(name, split, records, partial(_read_pair, files), kind="dermoscopy", rule="external test only")
+
+
+_MASK_SUFFIX = re.compile(r"[_-](mask|masks|segmentation|seg|gt|label|labels|groundtruth)$", re.IGNORECASE)
+_IMAGE_FOLDERS, _MASK_FOLDERS = {"images", "image", "imgs"}, {"masks", "mask", "labels", "groundtruth"}
+
+
+def _open_folder(name: str, files: _Files, split: str | None, skip_unpaired: bool = False, instances: bool = False,
+                 num_classes: int = 1, kind: str = "unknown") -> Dataset:
+    """Your own images: `images/a.png` with `masks/a.png`, or with `a_mask.png` / `a_segmentation.png` anywhere.
+
+    Folders named train, val and test are kept as the split; without them the names are hashed, 70/15/15. Every image
+    is its own group: if several of yours show the same patient or slide, make the train/val/test folders yourself.
+    """
+    if instances and num_classes != 1:
+        raise ValueError(f"folder: instances=True and num_classes={num_classes} exclude each other (one mask file "
+                         "holds either object numbers or classes); choose one.")
+    images, masks = {}, {}
+    for key in files:
+        *folders, file = key.split("/")
+        stem, dot, suffix = file.rpartition(".")
+        if f".{suffix.lower()}" not in _IMAGE_SUFFIXES:
+            continue
+        lower = {f.lower() for f in folders}
+        is_mask = bool(lower & _MASK_FOLDERS) or (bool(_MASK_SUFFIX.search(stem)) and not lower & _IMAGE_FOLDERS)
+        drop = _IMAGE_FOLDERS | _MASK_FOLDERS
+        place = "/".join([f for f in folders if f.lower() not in drop] + [_MASK_SUFFIX.sub("", stem) if is_mask else stem])
+        side = masks if is_mask else images
+        if place in side:
+            raise ValueError(f"folder: {side[place]!r} and {key!r} would both be the {'mask' if is_mask else 'image'} "
+                             f"of {place!r}; keep one.")
+        side[place] = key
+    if not images or not masks:
+        raise _wrong_root(name, files, "images/<name>.png and masks/<name>.png (or <name>_mask.png)")
+    places = _pair(name, images, masks, skip_unpaired)
+    stems = Counter(place.rpartition("/")[2] for place in places)
+    records = []
+    for place in places:
+        stem = place.rpartition("/")[2]
+        unique = stem if stems[stem] == 1 else place
+        records.append(_Record(unique, unique, "folder", images[place], (masks[place],),
+                               official=_official_part(images[place])))
+    labels = "instances" if instances else "classes" if num_classes > 1 else "binary"
+    return Dataset(name, split, _choose(records, split, (0.7, 0.15, 0.15)), partial(_read_pair, files, labels=labels),
+                   kind=kind, num_classes=num_classes, rule="folders named train, val, test, else a hash of the name")
+
+
+# ---------------------------------------------------------------------------------------------- BBBC038
+
+def _open_bbbc(name: str, files: _Files, split: str | None, skip_unpaired: bool = False) -> Dataset:
+    records = _bbbc_records(files, skip_unpaired)
+    rule = "whole mosaics, stratified by image size and stain, 70/10/20 by hash; mosaics found by matching borders"
+    return Dataset(name, split, _choose(records, split, (0.7, 0.1, 0.2)), partial(_read_bbbc, files), kind="nuclei",
+                   rule=rule)
+
+
+def _read_bbbc(files: _Files, record: _Record) -> Sample:
+    """One mask PNG per nucleus -> instance map. Where two masks overlap the later one (by file name) wins."""
+    image = load_image(files.read(record.image), max_side=MAX_SIDE, name=record.image)
+    instances = np.zeros(image.shape[:2], np.int32)
+    for number, key in enumerate(record.masks, start=1):
+        mask = load_mask(files.read(key), max_side=MAX_SIDE, name=key)
+        if mask.shape != instances.shape:
+            raise ValueError(f"bbbc038: mask {key!r} is {_by(mask)} pixels but its image is {_by(image)}.")
+        instances[mask > 0] = number
+    return Sample(image, (instances > 0).astype(np.uint8), instances, record.name, record.group)
+
+
+def _bbbc_records(files: _Files, skip_unpaired: bool) -> list[_Record]:
+    images, masks = {}, defaultdict(list)
+    for key in files:
+        parts = key.split("/")
+        if len(parts) >= 3 and parts[-1].lower().endswith(".png") and parts[-2] in ("images", "masks"):
+            if parts[-2] == "images":
+                images[parts[-3]] = key
+            else:
+                masks[parts[-3]].append(key)
+    if not images or not masks:
+        raise _wrong_root("bbbc038", files, "<id>/images/<id>.png and <id>/masks/*.png")
+    names = _pair("bbbc038", images, {k: v[0] for k, v in masks.items()}, skip_unpaired)
+    path = files.where[images[names[0]]][0]
+    stamp = (str(files.root), path.stat().st_mtime_ns, len(files.where))
+    key = (stamp, tuple(names))
+    if key not in _BBBC_GROUPS:
+        _BBBC_GROUPS.clear()  # one set at a time: enough for opening train, val and test one after the other
+        _BBBC_GROUPS[key] = _bbbc_groups(names, (load_image(files.read(images[n]), max_side=MAX_SIDE) for n in names))
+    return [_Record(n, group, stratum, images[n], tuple(sorted(masks[n])))
+            for n, (stratum, group) in zip(names, _BBBC_GROUPS[key], strict=True)]
+
+
+_BBBC_GROUPS: dict = {}
+_SAME_BORDER = 0.9
+
+
+def _bbbc_groups(names, images) -> list[tuple[str, str]]:
+    """(stratum, group) of each image. Stratum = size and stain; group = mosaic of tiles that touch."""
+    members = defaultdict(list)
+    strata, borders = [], []
+    for i, image in enumerate(images):
+        mean = image.reshape(-1, 3).mean(0)
+        grey = image.mean(2, dtype=np.float32)
+        stain = "colour" if np.ptp(mean) > 4 else "bright" if np.median(grey) >= 128 else "dark"
+        strata.append(f"{_by(image)} {stain}")
+        members[strata[-1]].append(i)
+        borders.append((grey[:, 0], grey[:, -1], grey[0], grey[-1]))
+    group = list(range(len(names)))
+
+    def root(i):
+        while group[i] != i:
+            i = group[i]
+        return i
+
+    for rows in members.values():
+        for first, second in ((1, 0), (3, 2)):  # right border meets left border, bottom meets top
+            ends, starts = (_unit(np.stack([borders[i][side] for i in rows])) for side in (first, second))
+            match = ends @ starts.T
+            np.fill_diagonal(match, -1)
+            for a, b in enumerate(match.argmax(1)):
+                if match[a, b] > _SAME_BORDER and match[:, b].argmax() == a:
+                    group[root(rows[a])] = root(rows[b])
+    leader = {}
+    for i, n in enumerate(names):
+        leader.setdefault(root(i), n)
+    return [(strata[i], leader[root(i)]) for i in range(len(names))]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = rows - rows.mean(1, keepdims=True)
+    length = np.sqrt((rows**2).sum(1, keepdims=True))
+    return rows / np.maximum(length, 1e-6)

@@ -1,0 +1,175 @@
+"""One image file -> one numpy array, whatever the camera, microscope or drawing program made of it. Needs Pillow alone."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with its truth.
+
+    image: uint8 [H, W, 3], RGB.
+    mask: uint8 [H, W]; 0 is background, 1 the object (binary) or the class index 1..C-1.
+    instances: int32 [H, W], one number per object and 0 for background; None where objects are not told apart.
+    name: unique in its data set.
+    group: images that share it show the same slide, patient or scene; a split never cuts a group in two.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    instances: np.ndarray | None
+    name: str
+    group: str
+
+
+def load_image(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
+    """Read a PNG, JPEG, TIFF or BMP as uint8 [H, W, 3], RGB, upright.
+
+    - The EXIF rotation that cameras write is applied.
+    - Transparency is composited on white, as most viewers show it. Palette, CMYK and grey become RGB.
+    - Grey of more than 8 bits is brought to 8 by dropping low bits. How many bits are in use is read from the largest
+      value: 12-bit microscope data in a 16-bit file is treated as 12-bit, so that it does not come out black.
+    - Floating point: 0..1 if all values lie there, else stretched from its minimum to its maximum.
+    - Of a file with several pages the first is read.
+
+    Args:
+        source: a path, or the bytes of the file.
+        max_side: refuse images longer than this on a side, in pixels; read from the header, before decoding.
+        name: what to call the image in error messages (default: its path).
+
+    Raises: FileNotFoundError, or ValueError in one sentence for a file that is too large, damaged, or no image.
+    """
+    image, name = _open(source, max_side, name)
+    if image.mode.startswith(("I", "F")):
+        grey = _to_8_bits(np.asarray(image), name)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(_convert(image, "RGB", name))
+
+
+def load_mask(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
+    """Read a mask as uint8 [H, W] of 0 and 1: 1 where the value is over half of the largest value in the file.
+
+    So 0/1, 0/255, 16-bit and antialiased masks all work; an all-zero file is an empty mask. Colours count by their
+    brightest channel, and transparency is ignored. Arguments and errors as `load_image`.
+    """
+    image, name = _open(source, max_side, name)
+    if not image.mode.startswith(("I", "F")):
+        image = _convert(image, "RGB", name)
+    values = np.asarray(image)
+    if values.ndim == 3:
+        values = values.max(2)
+    return (values.astype(np.float32) > values.max() / 2).astype(np.uint8)
+
+
+def load_labels(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
+    """Read a mask whose values are numbers of objects or classes: int32 [H, W], unchanged (palettes give the index).
+
+    Colour files get one number per colour, black being 0. Arguments and errors as `load_image`.
+    """
+    image, name = _open(source, max_side, name)
+    if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
+        return np.array(image).astype(np.int32)
+    colours = np.asarray(_convert(image, "RGB", name)).astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+    found, numbers = np.unique(colours, return_inverse=True)
+    numbers = numbers.reshape(colours.shape).astype(np.int32)
+    return numbers if found[0] == 0 else numbers + 1
+
+
+def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[Image.Image, str]:
+    """Check and decode; everything that Pillow can throw at us becomes one sentence."""
+    if isinstance(source, (bytes, bytearray)):
+        name, data = name or "the image", bytes(source)
+    else:
+        path = Path(source)
+        name = name or str(source)
+        if not path.exists():
+            raise FileNotFoundError(f"no image file at {name!r}.")
+        if path.is_dir():
+            raise ValueError(f"{name!r} is a folder; give an image file.")
+        data = path.read_bytes()
+    if not data:
+        raise ValueError(f"{name!r} is empty (0 bytes); copy or download it again.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # we check the size ourselves, and odd metadata is no reason to stop
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            width, height = image.size
+            if max(width, height) > max_side:
+                raise ValueError(f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
+                                 "smaller or cut out the part of interest.")
+            image.load()
+            return ImageOps.exif_transpose(image), name
+    except Image.UnidentifiedImageError:
+        return _open_other_tiff(data, max_side, name), name
+    except Image.DecompressionBombError:
+        raise ValueError(f"{name!r} has far more than {max_side}x{max_side} pixels; make it smaller.") from None
+    except MemoryError:
+        raise ValueError(f"{name!r} needs more memory than there is; make it smaller.") from None
+    except Exception as error:  # a damaged file can fail anywhere inside a decoder, with any exception
+        if str(error).startswith(repr(name)):
+            raise
+        raise ValueError(f"{name!r} is damaged or incomplete ({error}); copy or download it again.") from None
+
+
+def _open_other_tiff(data: bytes, max_side: int, name: str) -> Image.Image:
+    """Microscope TIFFs that Pillow does not know (16-bit colour, odd layouts) through tifffile, which scikit-image brings."""
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        raise ValueError(f"{name!r} is not a PNG, JPEG, TIFF or BMP image, whatever its name says.")
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            page = tiff.pages[0]
+            if max(page.imagelength, page.imagewidth) > max_side:
+                raise ValueError(f"{name!r} is {page.imagewidth}x{page.imagelength} pixels; at most {max_side} a side "
+                                 "are read: make it smaller or cut out the part of interest.")
+            values = page.asarray()
+    except Exception as error:
+        if str(error).startswith(repr(name)):
+            raise
+        raise ValueError(f"{name!r} is a TIFF of a kind that cannot be read ({error}); save it as PNG.") from None
+    if values.ndim == 3 and values.shape[0] in (3, 4) and values.shape[2] not in (3, 4):
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim == 3 and values.shape[2] in (1, 2):
+        values = values[:, :, 0]
+    if values.ndim not in (2, 3):
+        raise ValueError(f"{name!r} has {values.ndim} dimensions {values.shape}, not height x width (x colour).")
+    if values.ndim == 2 and values.dtype.kind in "iu" and values.dtype.itemsize > 1:
+        return Image.fromarray(values.astype(np.int32))  # mode I: numbers stay numbers
+    values = _to_8_bits(values, name)
+    return Image.fromarray(values if values.ndim == 2 else np.ascontiguousarray(values[:, :, :3]))
+
+
+def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name!r} holds values that are not finite (NaN or infinity); clean it first.")
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 1:
+            values = (values - low) / max(high - low, 1e-12)
+        return np.round(values * 255).astype(np.uint8)
+    if values.dtype == np.uint8:
+        return values
+    values = np.clip(values, 0, None).astype(np.int64)
+    bits = max(8, int(values.max()).bit_length())
+    bits += bits % 2 if bits < 16 else 0  # cameras have 8, 10, 12, 14 or 16 bits
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
+    try:
+        return image.convert(mode)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{name!r} has the colour mode {image.mode}, which cannot be read as {mode} ({error}).") from None
