@@ -65,12 +65,12 @@ def load_mask(source: str | Path | bytes, max_side: int = 4096, name: str | None
     brightest channel, and transparency is ignored. Arguments and errors as `load_image`.
     """
     image, name = _open(source, max_side, name)
-    if not image.mode.startswith(("I", "F")):
-        image = _convert(image, "RGB", name)
+    if image.mode == "1" or (image.mode != "L" and not image.mode.startswith(("I", "F"))):
+        image = _convert(image, "L" if image.mode == "1" else "RGB", name)
     values = np.asarray(image)
     if values.ndim == 3:
         values = values.max(2)
-    return (values.astype(np.float32) > values.max() / 2).astype(np.uint8)
+    return (values > values.max() / 2).astype(np.uint8)
 
 
 def load_labels(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:

@@ -72,3 +72,51 @@ def to_scale(image: np.ndarray | Sample, longest_side: int | None) -> np.ndarray
         return None if array is None else np.array(Image.fromarray(array).resize(size, Image.Resampling.NEAREST))
 
     return replace(image, image=resized, mask=nearest(image.mask), instances=nearest(image.instances))
+
+
+class Augmentation:
+    """Random flips, quarter turns, a small affine change and a change of looks, the geometry shared by image, mask and ids.
+
+    Args: size: side of the square windows, in pixels. kind: "nuclei" adds grey inversion (dark nuclei on bright
+    ground and the reverse teach a network both stains); "dermoscopy" and "unknown" do not.
+
+    All randomness comes from torch's global generator, so `torch.manual_seed(s)` before a call fixes its result.
+    """
+
+    def __init__(self, size: int, kind: str = "unknown"):
+        if size < 1:
+            raise ValueError(f"size={size} must be at least 1 pixel.")
+        if kind not in ("nuclei", "dermoscopy", "unknown"):
+            raise ValueError(f"kind={kind!r} is not one of 'nuclei', 'dermoscopy', 'unknown'.")
+        from kornia import augmentation as K  # noqa: N812 - kornia's own habit; imported here because it is heavy
+
+        self.size, self.kind = size, kind
+        self.geometry = K.AugmentationSequential(
+            K.RandomHorizontalFlip(p=0.5),
+            K.RandomVerticalFlip(p=0.5),
+            K.RandomRotation90(times=(0, 3), p=1.0),
+            K.RandomAffine(degrees=15, scale=(0.85, 1.2), shear=8, padding_mode="reflection", p=0.5),
+            data_keys=["input", "mask"], extra_args={},
+        )
+        looks = [
+            K.ColorJiggle(brightness=0.15, contrast=0.2, saturation=0.2, hue=0.03, p=0.8),
+            K.RandomGaussianBlur((5, 5), (0.3, 1.2), p=0.2),
+            K.RandomGaussianNoise(std=0.03, p=0.3),
+        ]
+        if kind == "nuclei":
+            looks.insert(0, K.RandomInvert(p=0.15))
+        self.looks = K.ImageSequential(*looks)
+
+    @torch.no_grad()
+    def __call__(self, images: torch.Tensor, masks: torch.Tensor, instances: torch.Tensor | None = None
+                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """images float [B, 3, H, W] in 0..1, masks int64 [B, H, W], instances int64 [B, H, W] or None -> the same.
+
+        Mask and ids move by nearest neighbour on one grid: no value arises that was not there, and where mask and ids
+        agreed before, they agree after. Ids up to 2**24 stay exact (they pass through float32).
+        """
+        maps = masks[:, None] if instances is None else torch.stack([masks, instances], dim=1)
+        images, maps = self.geometry(images, maps.float())
+        images = self.looks(images).clamp(0, 1)
+        maps = maps.round().long()
+        return images, maps[:, 0], None if instances is None else maps[:, 1]

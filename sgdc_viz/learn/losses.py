@@ -129,13 +129,14 @@ def edge_target(labels: Tensor, width: int = 3) -> Tensor:
         raise ValueError(f"labels must be [B, H, W], got shape {tuple(labels.shape)}; add or drop the extra dimension.")
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f"labels must be whole numbers, got {labels.dtype}; convert them with .long().")
-    # Max-pooling, not kornia.morphology.gradient: the same pixels (a test says so), but kornia pads with 10,000, which
-    # turns the frame into an edge where an instance number is higher. max_pool2d's padding never adds a label.
+    from kornia.morphology import dilation, gradient  # here, so that importing this module needs torch alone
+
     values = labels[:, None].float()
-    highest = F.max_pool2d(values, 3, stride=1, padding=1)
-    lowest = -F.max_pool2d(-values, 3, stride=1, padding=1)
-    line = ((highest != lowest) & (values != 0)).float()
-    return line if width == 1 else F.max_pool2d(line, width, stride=1, padding=width // 2)
+    # "replicate" repeats a pixel that is in the 3x3 window anyway: the frame adds no label, whatever the numbers. (The
+    # default border of older kornia versions pads with 10,000, an edge along the frame for higher instance numbers.)
+    changes = gradient(values, torch.ones(3, 3, device=labels.device), border_type="replicate") != 0
+    line = (changes & (values != 0)).float()
+    return line if width == 1 else dilation(line, torch.ones(width, width, device=labels.device))
 
 
 def downsize_edge_target(target: Tensor, size: tuple[int, int], how: str = "max") -> Tensor:

@@ -64,8 +64,8 @@ def hd95(pred: np.ndarray, true: np.ndarray, spacing: float | tuple[float, float
     """95th percentile Hausdorff distance: how far apart the two surfaces are, forgiving the worst 5 % of each.
 
     For every surface pixel of one mask take the Euclidean distance to the nearest surface pixel of the other; take the
-    95th percentile (linear interpolation); do so in both directions; return the larger. (Some codes take one percentile
-    of the two lists put together, which is smaller or equal in general; MONAI does as here.)
+    95th percentile (linear interpolation); do so in both directions; return the larger. (MONAI does the same. Some
+    codes take one percentile of both lists put together: never compare numbers across the two.)
 
     Args:
         pred: predicted mask, bool [H, W].

@@ -113,11 +113,14 @@ def _pad(x: Tensor, r: int, padding: str) -> Tensor:
 
 @torch.library.custom_op("sgdc_viz::dynamic_conv2d_valid", mutates_args=())
 def _valid(padded: Tensor, kernels: Tensor) -> Tensor:
-    """`padded` [B, C, H+2r, W+2r], `kernels` [B, heads, k*k, H, W] -> [B, C, H, W]."""
+    """`padded` [B, C, H+2r, W+2r], `kernels` [B, heads, k*k, H, W] -> [B, C, H, W].
+
+    Rows must be contiguous for the shifts to be fast, so a channels_last input is copied first.
+    """
     batch, heads, taps, height, width = kernels.shape
     k, channels = math.isqrt(taps), padded.shape[1] // heads
     work = _accumulate_in(padded.dtype)
-    source = padded.to(work).unflatten(1, (heads, channels))
+    source = padded.to(work).contiguous().unflatten(1, (heads, channels))
     out = source.new_zeros(batch, heads, channels, height, width)
     for b, h, y in _tiles(batch, heads, channels, height, width, padded.device):
         total = out[b, h, :, y]
@@ -138,8 +141,8 @@ def _valid_backward(grad: Tensor, padded: Tensor, kernels: Tensor) -> tuple[Tens
     batch, heads, taps, height, width = kernels.shape
     k, channels = math.isqrt(taps), padded.shape[1] // heads
     work = _accumulate_in(padded.dtype)
-    source = padded.to(work).unflatten(1, (heads, channels))
-    grad = grad.to(work).unflatten(1, (heads, channels))
+    source = padded.to(work).contiguous().unflatten(1, (heads, channels))
+    grad = grad.to(work).contiguous().unflatten(1, (heads, channels))
     grad_source = torch.zeros_like(source)
     grad_kernels = grad.new_zeros(batch, heads, k, k, height, width)
     for b, h, y in _tiles(batch, heads, channels, height, width, padded.device):
@@ -193,7 +196,7 @@ def _(padded: Tensor, kernels: Tensor) -> Tensor:
 
 @_valid_backward.register_fake
 def _(grad: Tensor, padded: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(padded), torch.empty_like(kernels)
+    return padded.new_empty(padded.shape), kernels.new_empty(kernels.shape)
 
 
 def _save(ctx, inputs, output) -> None:

@@ -38,7 +38,7 @@ class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of each pixel: [B, C, H, W] -> [B, C, H, W]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).contiguous()
 
 
 class DropPath(nn.Module):

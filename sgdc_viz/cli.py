@@ -1,0 +1,181 @@
+"""The command line: `python -m sgdc_viz ...` or `sgdc ...`."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train, evaluate and use SGDC segmentation networks (Shi et al., MIDL 2026).",
+)
+
+Root = Annotated[Path | None, typer.Option(help="Folder or zip with the data, in its official layout.")]
+Data = Annotated[str, typer.Option(help="Data set: isic2016, isic2017, isic2018, ph2, conic, bbbc038, folder, ...")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: what torch chooses).")]
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for model.safetensors, state.safetensors and history.json.")],
+    root: Root = None,
+    kernel_source: Annotated[str, typer.Option(help="structure, semantic, pooled, global, dyconv, ...")] = "structure",
+    pool_size: Annotated[int, typer.Option(help="Side of the pooled blocks in feature pixels (pooled only).")] = 8,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Seed of weights, data order and augmentation.")] = 0,
+    crop: Annotated[int, typer.Option(help="Side of the training windows in pixels, a multiple of 32.")] = 128,
+    longest_side: Annotated[
+        int | None, typer.Option(help="Scale images to this longest side (0: keep; default: 160 for dermoscopy).")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Windows per step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    mixed_precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
+    init: Annotated[str | None, typer.Option(help="Start from this checkpoint (name or file) of the same size.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    threads: Threads = None,
+) -> None:
+    """Train the compact network. Killed? Run the same command again with --resume."""
+    import torch
+
+    from sgdc_viz.data import open_dataset
+    from sgdc_viz.learn import TrainConfig, fit, start_from
+    from sgdc_viz.nn import SGDCNet, SGDCNetConfig
+
+    _set_threads(threads)
+    training, validation = (open_dataset(data, root, split, seed) for split in ("train", "val"))
+    if longest_side is None:
+        longest_side = 160 if training.kind == "dermoscopy" else 0
+    settings = TrainConfig(
+        steps=steps, batch_size=batch_size, crop=crop, longest_side=longest_side or None, seed=seed,
+        learning_rate=learning_rate, mixed_precision=mixed_precision,
+    )  # fmt: skip
+    network = SGDCNetConfig.compact(kernel_source=kernel_source, pool_size=pool_size, num_classes=training.num_classes)
+    torch.manual_seed(seed)
+    model = SGDCNet(network)
+    if init is not None:
+        start_from(model, init)
+    print(f"{len(training)} training and {len(validation)} validation images; {kernel_source} kernels; seed {seed}")
+    fit(model, training, validation if len(validation) else None, settings, out=out, resume=resume)
+    print(f"wrote {out / 'model.safetensors'}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Option(help="Name of a shipped model, or a .safetensors file.")],
+    data: Data,
+    root: Root = None,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all per-image numbers here.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Measure a model on images with truth: IoU, Dice, HD95, surface Dice, boundary IoU, with 95 % intervals."""
+    from sgdc_viz.data import open_dataset
+    from sgdc_viz.learn import evaluate as measure
+    from sgdc_viz.learn import load_pretrained
+
+    _set_threads(threads)
+    model = load_pretrained(checkpoint)
+    samples = open_dataset(data, root, None if split == "all" else split)
+    _match_classes(model, samples)
+    result = measure(model, samples, progress=sys.stderr.isatty())
+    summary = result["summary"]
+    print(f"{checkpoint} on {data} ({split}): {summary['images']} images, {summary['failures']} failures")
+    for name in ("iou", "dice", "hd95", "nsd1", "nsd2", "boundary_iou"):
+        s = summary[name]
+        print(f"  {name:13} mean {s['mean']:7.3f}  [{s['low']:.3f}, {s['high']:.3f}]  median {s['median']:7.3f}")
+    if json_file is not None:
+        report = {"checkpoint": Path(checkpoint).stem, "data": samples.describe(), **result}
+        _write_json(json_file, report)
+        print(f"wrote {json_file}")
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    checkpoint: Annotated[str, typer.Option(help="Name of a shipped model, or a .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks and overlays.")],
+    threads: Threads = None,
+) -> None:
+    """Segment images: NAME_mask.png (0 or 255; class numbers if multi-class) and NAME_overlay.png for each."""
+    import numpy as np
+    from PIL import Image
+    from skimage.segmentation import mark_boundaries
+
+    from sgdc_viz.data import load_image
+    from sgdc_viz.learn import load_pretrained, predict_mask
+
+    _set_threads(threads)
+    stems = [path.stem for path in images]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ValueError(f"several images are called {twice[0]!r}: their masks would overwrite each other.")
+    model = load_pretrained(checkpoint)
+    pixels = [load_image(path) for path in images]  # read all first: a broken one stops before anything is written
+    out.mkdir(parents=True, exist_ok=True)
+    for path, image in zip(images, pixels, strict=True):
+        mask = predict_mask(model, image)
+        overlay = (mark_boundaries(image, mask.astype(int), color=(1, 0.85, 0), mode="thick") * 255).astype(np.uint8)
+        saved = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
+        Image.fromarray(saved).save(out / f"{path.stem}_mask.png")
+        Image.fromarray(overlay).save(out / f"{path.stem}_overlay.png")
+        print(f"{path.name}: {(mask > 0).mean():.1%} of the pixels are foreground")
+    print(f"wrote {2 * len(images)} files to {out}")
+
+
+@app.command()
+def bench(quick: Annotated[bool, typer.Option("--quick", help="Small sizes, a few seconds.")] = False) -> None:
+    """Measure speed and memory on this machine, as ratios against the unfold and dense-Sobel forms."""
+    from sgdc_viz.bench import bench as run
+
+    run(quick=quick)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        if threads < 1:
+            raise ValueError(f"--threads {threads} must be 1 or more.")
+        torch.set_num_threads(threads)
+
+
+def _match_classes(model, samples) -> None:
+    if model.config.num_classes != samples.num_classes:
+        raise ValueError(
+            f"the model predicts {model.config.num_classes} class(es) and the data set has {samples.num_classes}: "
+            "they do not belong together."
+        )
+
+
+def _write_json(path: Path, value: dict) -> None:
+    """JSON knows no NaN: undefined numbers become null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_no_nan(value), indent=1, allow_nan=False), encoding="utf-8")
+
+
+def _no_nan(value):
+    if isinstance(value, dict):
+        return {key: _no_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_no_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main() -> None:
+    """Run a command; a mistake of the caller is one sentence on stderr and exit code 2, without a traceback."""
+    try:
+        app()
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; `train` goes on from its last saved state with --resume", file=sys.stderr)
+        sys.exit(130)

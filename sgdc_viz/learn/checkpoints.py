@@ -1,0 +1,178 @@
+"""Weights on disk: safetensors only (nothing is ever unpickled), written whole or not at all.
+
+A checkpoint is one file. Its header carries, as JSON, everything needed to use the weights: the network's settings, a
+description of the data and of how images must be scaled, the metrics, and how it was trained.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sgdc_viz import __version__, assets_dir
+from sgdc_viz.nn import SGDCNet, SGDCNetConfig
+
+FORMAT = "sgdc_viz"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says about itself; found on a loaded model as `model.info`.
+
+    Attributes:
+        name: file name without suffix, such as "nuclei-structure".
+        config: the network's settings.
+        data: "kind" ("nuclei", "dermoscopy", "unknown"), "longest_side" (pixels to which an image is scaled before
+            the network sees it; None: as it is), "classes", and what the training set was.
+        metrics: results on held-out images, empty if none were measured.
+        training: settings of the training run.
+    """
+
+    name: str
+    config: SGDCNetConfig
+    data: dict = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write the file under another name first and rename it when it is complete: a kill leaves the old one whole."""
+    from safetensors.torch import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors, metadata) of a safetensors file.
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence; files of another kind (pickles among them) are refused unread.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint file {str(path)!r}: check the path.")
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"{str(path)!r} is not a .safetensors file: other formats can run code when loaded and are not opened. "
+            "Save the weights with sgdc_viz.learn.save_checkpoint."
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is broken or incomplete ({error}): download or train it again.") from error
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: SGDCNet,
+    *,
+    data: dict | None = None,
+    metrics: dict | None = None,
+    training: dict | None = None,
+) -> Path:
+    """Write a model and what is known about it to one .safetensors file, atomically.
+
+    Args:
+        path: ends in .safetensors; its folder is made if need be.
+        model: an SGDCNet. What `model.info` says (a loaded model has it) is kept where an argument is None.
+        data, metrics, training: JSON-able, see `CheckpointInfo`.
+
+    Returns:
+        The path written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"checkpoint path {str(path)!r} must end in .safetensors.")
+    old = getattr(model, "info", None)
+    known = {
+        "data": data if data is not None else getattr(old, "data", {}),
+        "metrics": metrics if metrics is not None else getattr(old, "metrics", {}),
+        "training": training if training is not None else getattr(old, "training", {}),
+    }
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "sgdc_viz": __version__}
+    metadata["config"] = json.dumps(model.config.to_dict())
+    metadata |= {key: json.dumps(value) for key, value in known.items()}
+    write_safetensors(path, model.state_dict(), metadata)
+    return path
+
+
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> SGDCNet:
+    """Read a checkpoint: the model in eval mode, with `model.info` (a `CheckpointInfo`).
+
+    Raises:
+        FileNotFoundError, ValueError: one sentence that names the file and the remedy.
+    """
+    path = Path(path)
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FORMAT or "config" not in metadata:
+        raise ValueError(
+            f"{str(path)!r} holds weights but no sgdc_viz settings: it was not written by save_checkpoint. "
+            "For the authors' weights use sgdc_viz.nn.load_authors_state_dict."
+        )
+    if int(metadata["format_version"]) > FORMAT_VERSION:
+        raise ValueError(f"{str(path)!r} was written by a newer sgdc_viz ({metadata.get('sgdc_viz')}): update yours.")
+    try:
+        described = {key: json.loads(metadata.get(key, "{}")) for key in ("config", "data", "metrics", "training")}
+        config = SGDCNetConfig.from_dict(described.pop("config"))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} has settings that cannot be read: {error}") from error
+    model = SGDCNet(config)
+    _load_weights(model, tensors, path)
+    model.info = CheckpointInfo(path.stem, config, **described)
+    return model.to(device).eval()
+
+
+def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    wrong = sorted(set(own) ^ set(tensors))
+    wrong += sorted(name for name in set(own) & set(tensors) if own[name].shape != tensors[name].shape)
+    if wrong:
+        raise ValueError(
+            f"{str(path)!r} does not fit its own settings: {len(wrong)} weight(s) are missing, unknown or of another "
+            f"shape, such as {wrong[0]!r}. The file was changed after it was saved: get it again."
+        )
+    broken = sorted(name for name, value in tensors.items() if not bool(torch.isfinite(value).all()))
+    if broken:
+        raise ValueError(f"{str(path)!r} holds NaN or infinite weights in {broken[0]!r}: its training had diverged.")
+    model.load_state_dict(tensors)
+
+
+def list_pretrained() -> tuple[str, ...]:
+    """Names of the models that ship with sgdc_viz."""
+    return tuple(sorted(path.stem for path in assets_dir().glob("*.safetensors")))
+
+
+def load_pretrained(name: str, device: str | torch.device = "cpu") -> SGDCNet:
+    """A shipped model by name, or a checkpoint file by path; in eval mode, with `model.info`.
+
+    Raises:
+        ValueError: unknown name; the message lists the names there are.
+    """
+    if Path(name).suffix:
+        return load_checkpoint(name, device)
+    if name not in list_pretrained():
+        known = ", ".join(list_pretrained()) or "none: the assets folder is missing"
+        raise ValueError(f"there is no shipped model {name!r}. Known: {known}. A file needs its .safetensors ending.")
+    return load_checkpoint(assets_dir() / f"{name}.safetensors", device)

@@ -1,0 +1,309 @@
+"""The training loop, short enough to read in one sitting.
+
+Everything random in step t follows from (seed, t) alone: which images, which windows, how they are augmented. So a
+run that was killed goes on exactly where it stopped, and two runs with the same seed see the same data in the same
+order whatever their network is. That is what makes "structure minus pooled" a paired comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgdc_viz.data import Dataset, Sample
+from sgdc_viz.data.transforms import Augmentation, random_window, to_scale, to_tensor
+from sgdc_viz.nn import SGDCNet
+
+from .checkpoints import CheckpointInfo, load_checkpoint, read_safetensors, save_checkpoint, write_safetensors
+from .losses import total_loss
+from .predict import evaluate
+
+MODEL_FILE, STATE_FILE, HISTORY_FILE = "model.safetensors", "state.safetensors", "history.json"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: windows per step, over all processes together.
+        crop: side of the square training window in pixels, a multiple of 32.
+        longest_side: scale images to this longest side first (None: keep their pixels). Goes into the checkpoint.
+        learning_rate: peak rate of AdamW: linear warm-up, then half a cosine down to zero.
+        warmup: steps of warm-up.
+        weight_decay: of AdamW, on weights of two or more dimensions only.
+        grad_clip: largest norm of the gradient.
+        edge_weight, edge_width: of the boundary loss, see `losses.total_loss`.
+        seed: of the data order, windows, augmentation and stochastic depth. (Seed the *weights* before making the net.)
+        mixed_precision: "no", "bf16" or "fp16" (fp16 on a GPU only).
+        validate_every: steps between validations; 0 never. At most `validate_images` images are used.
+        save_every: steps between savings of the complete state.
+        augment: switch augmentation off for a test or a lesson.
+    """
+
+    steps: int = 1500
+    batch_size: int = 8
+    crop: int = 128
+    longest_side: int | None = None
+    learning_rate: float = 2e-3
+    warmup: int = 50
+    weight_decay: float = 0.02
+    grad_clip: float = 1.0
+    edge_weight: float = 1.0
+    edge_width: int = 3
+    seed: int = 0
+    mixed_precision: str = "no"
+    validate_every: int = 250
+    validate_images: int = 24
+    save_every: int = 100
+    augment: bool = True
+
+    def __post_init__(self):
+        if self.crop < 32 or self.crop % 32:
+            raise ValueError(f"crop={self.crop} must be a multiple of 32 pixels, 32 or more.")
+        for name in ("steps", "batch_size", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be 1 or more.")
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"mixed_precision={self.mixed_precision!r} must be 'no', 'bf16' or 'fp16'.")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, 0 <= step < steps."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def fit(
+    model: SGDCNet,
+    train: Dataset | Sequence[Sample],
+    validation: Dataset | Sequence[Sample] | None = None,
+    config: TrainConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    on_step=None,
+    cpu: bool = False,
+) -> list[dict]:
+    """Train `model` in place, on a GPU when there is one.
+
+    Args:
+        model: an SGDCNet.
+        train: a data set (see `sgdc_viz.data.open_dataset`) or a list of samples.
+        validation: images for the live validation score; never trained on.
+        config: a TrainConfig.
+        out: folder for `model.safetensors` (the result), `state.safetensors` (to go on from) and `history.json`.
+        resume: go on from `out`, where a run with the same settings was interrupted; losses and weights then are those
+            of an unbroken run. Starts at step 0 if there is nothing yet.
+        progress: show a bar with the running loss and the last validation score.
+        on_step: called as on_step(step, losses) after each step; return True to stop early.
+        cpu: stay on the CPU even if there is a GPU.
+
+    Returns:
+        The history: one dict per step ("step", "total", "segmentation", "edge", "rate"), with "val_iou" and
+        "val_nsd1" where a validation was made.
+
+    Raises:
+        ValueError: settings that do not fit, or a loss that is not finite (the last saved state is kept).
+        FileExistsError: `out` holds another run's state and resume is False.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+    from tqdm.auto import tqdm
+
+    config = config or TrainConfig()
+    if len(train) == 0:
+        raise ValueError("the training set holds no image.")
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu)
+    folder = Path(out) if out is not None else None
+    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    step, history = 0, []
+    if folder is not None and (folder / STATE_FILE).exists():
+        if not resume:
+            raise FileExistsError(f"{str(folder)!r} holds another run: resume it (--resume) or choose a new folder.")
+        step, history = _load_state(folder / STATE_FILE, model, optimizer, config)
+
+    described = _describe(train, config, model)
+    samples = _Scaled(train, config.longest_side)
+    augment = Augmentation(config.crop, described["kind"]) if config.augment else None
+    net, optimizer = accelerator.prepare(model, optimizer)
+    main = accelerator.is_main_process
+    score = _last_score(history)
+
+    bar = tqdm(total=config.steps, initial=step, desc="train", disable=not (progress and main), unit="step")
+    with bar, torch.random.fork_rng(devices=_rng_devices(accelerator.device)):
+        net.train()
+        while step < config.steps:
+            set_seed(_mix(config.seed, step))
+            images, masks, instances = make_batch(samples, config, step)
+            if augment is not None:
+                images, masks, instances = augment(images, masks, instances)
+            share = slice(accelerator.process_index, None, accelerator.num_processes)
+            images, masks = images[share].to(accelerator.device), masks[share].to(accelerator.device)
+            instances = None if instances is None else instances[share].to(accelerator.device)
+
+            for group in optimizer.param_groups:
+                group["lr"] = config.rate(step)
+            with accelerator.autocast():
+                losses = total_loss(net(images), masks, instances, config.edge_weight, config.edge_width)
+            if not torch.isfinite(losses["total"]):
+                raise ValueError(f"the loss became {losses['total'].item()} at step {step}: lower the learning rate.")
+            optimizer.zero_grad()
+            accelerator.backward(losses["total"])
+            accelerator.clip_grad_norm_(net.parameters(), config.grad_clip)
+            optimizer.step()
+            step += 1
+
+            record = {"step": step, "rate": config.rate(step - 1)}
+            record |= {name: float(accelerator.reduce(loss.detach(), "mean")) for name, loss in losses.items()}
+            if validation is not None and config.validate_every and (
+                step % config.validate_every == 0 or step == config.steps
+            ):
+                record |= _validate(accelerator.unwrap_model(net), validation, config, described)
+                net.train()
+            history.append(record)
+            score = _last_score(history)
+            bar.update()
+            bar.set_postfix_str(f"loss {_recent(history):.3f}" + (f", val IoU {score:.3f}" if score is not None else ""))
+            stop = on_step is not None and on_step(step, record)
+            if folder is not None and main and (step % config.save_every == 0 or step == config.steps or stop):
+                _save_state(folder / STATE_FILE, accelerator.unwrap_model(net), optimizer, config, step, history)
+            if stop:
+                break
+
+    training = {"config": asdict(config), "step": step, "loss": _recent(history)}
+    model.info = CheckpointInfo("trained", model.config, described, {}, training)
+    model.eval()
+    if folder is not None and main:
+        save_checkpoint(folder / MODEL_FILE, model, data=described, training=training)
+        (folder / HISTORY_FILE).write_text(json.dumps(history), encoding="utf-8")
+    return history
+
+
+def make_batch(samples: Sequence[Sample], config: TrainConfig, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The windows of one step, before augmentation: images [B, 3, S, S], masks [B, S, S], instances or None.
+
+    Every epoch visits all images once, in an order that follows from (seed, epoch).
+    """
+    size, chosen = len(samples), []
+    for position in range(step * config.batch_size, (step + 1) * config.batch_size):
+        epoch, index = divmod(position, size)
+        order = np.random.default_rng((config.seed, epoch)).permutation(size)
+        window = np.random.default_rng((config.seed, 1, position))
+        chosen.append(random_window(samples[int(order[index])], config.crop, window))
+    return to_tensor(chosen)
+
+
+class _Scaled(Sequence):
+    """Samples at the training scale, kept in memory after their first use up to `limit` bytes."""
+
+    def __init__(self, samples: Sequence[Sample], longest_side: int | None, limit: int = 2 * 2**30):
+        self.samples, self.longest_side, self.limit = samples, longest_side, limit
+        self.kept: dict[int, Sample] = {}
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index not in self.kept:
+            sample = to_scale(self.samples[index], self.longest_side)
+            size = sample.image.nbytes + sample.mask.nbytes
+            size += 0 if sample.instances is None else sample.instances.nbytes
+            if self.bytes + size > self.limit:
+                return sample
+            self.kept[index], self.bytes = sample, self.bytes + size
+        return self.kept[index]
+
+
+def _describe(train, config: TrainConfig, model: SGDCNet) -> dict:
+    described = train.describe() if hasattr(train, "describe") else {"name": "samples", "images": len(train)}
+    kind = described.get("kind", "unknown")
+    return {**described, "kind": kind, "longest_side": config.longest_side, "num_classes": model.config.num_classes}
+
+
+def _validate(model: SGDCNet, validation, config: TrainConfig, described: dict) -> dict:
+    model.eval()
+    model.info = CheckpointInfo("training", model.config, described)
+    some = [validation[i] for i in range(min(len(validation), config.validate_images))]
+    summary = evaluate(model, some)["summary"]
+    return {"val_iou": summary["iou"]["mean"], "val_nsd1": summary["nsd1"]["mean"]}
+
+
+def _parameter_groups(model: SGDCNet, weight_decay: float) -> list[dict]:
+    """Norms, biases and layer scales are not decayed: pulling them to zero is no prior anyone wants."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _mix(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
+
+
+def _rng_devices(device: torch.device) -> list[int]:
+    return [device.index or 0] if device.type == "cuda" else []
+
+
+def _recent(history: list[dict], count: int = 50) -> float:
+    return float(np.mean([record["total"] for record in history[-count:]]))
+
+
+def _last_score(history: list[dict]) -> float | None:
+    return next((record["val_iou"] for record in reversed(history) if "val_iou" in record), None)
+
+
+# --- the complete state, for an exact resume ------------------------------------------------------------------------
+
+
+def _save_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, step: int, history: list[dict]) -> None:
+    """Weights, AdamW's two moments, step and history in one safetensors file."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
+    metadata = {
+        "train_config": json.dumps(asdict(config)),
+        "model_config": json.dumps(model.config.to_dict()),
+        "step": str(step),
+        "history": json.dumps(history),
+    }
+    write_safetensors(path, tensors, metadata)
+
+
+def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig) -> tuple[int, list[dict]]:
+    tensors, metadata = read_safetensors(path)
+    same = json.loads(json.dumps(asdict(config))) | {"save_every": 0, "validate_every": 0}
+    before = json.loads(metadata["train_config"]) | {"save_every": 0, "validate_every": 0}
+    network = json.loads(metadata["model_config"])
+    if before != same or network != json.loads(json.dumps(model.config.to_dict())):
+        pairs = [(k, before.get(k), v) for k, v in same.items() if before.get(k) != v]
+        told = ", ".join(f"{k} {a} -> {b}" for k, a, b in pairs) or "the network's settings"
+        raise ValueError(f"{str(path)!r} was made with other settings ({told}): resume with the same ones.")
+    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(metadata["step"]), json.loads(metadata["history"])
+
+
+def start_from(model: SGDCNet, checkpoint: str | Path) -> None:
+    """Copy the weights of a checkpoint of the same architecture into `model` (fine-tuning)."""
+    source = load_checkpoint(checkpoint)
+    mine = {**model.config.to_dict(), "kernel_source": None, "pool_size": None}
+    theirs = {**source.config.to_dict(), "kernel_source": None, "pool_size": None}
+    if mine != theirs:
+        raise ValueError(f"{str(checkpoint)!r} has another architecture than the model to be trained.")
+    model.load_state_dict(source.state_dict())
