@@ -39,6 +39,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     mixed_precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
     init: Annotated[str | None, typer.Option(help="Start from this checkpoint (name or file) of the same size.")] = None,
+    save_every: Annotated[int, typer.Option(help="Steps between savings of the state to resume from.")] = 100,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
     threads: Threads = None,
 ) -> None:
@@ -55,7 +56,7 @@ def train(
         longest_side = 160 if training.kind == "dermoscopy" else 0
     settings = TrainConfig(
         steps=steps, batch_size=batch_size, crop=crop, longest_side=longest_side or None, seed=seed,
-        learning_rate=learning_rate, mixed_precision=mixed_precision,
+        learning_rate=learning_rate, mixed_precision=mixed_precision, save_every=save_every,
     )  # fmt: skip
     network = SGDCNetConfig.compact(kernel_source=kernel_source, pool_size=pool_size, num_classes=training.num_classes)
     torch.manual_seed(seed)

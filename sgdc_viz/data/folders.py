@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import io
 import os
 import re
 import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 from sgdc_viz.data.images import Sample, load_image, load_labels, load_mask
+from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
 
 SPLITS = ("train", "val", "test")
 DATASETS = ("isic2016", "isic2017", "isic2018", "ph2", "conic", "bbbc038", "folder", "synthetic-dermoscopy",
@@ -38,11 +41,11 @@ class _Record:
 
     name: str
     group: str
-    stratum: str = ""  # stratum: each split gets its share of every stratum
+    stratum: str = ""  # kind of picture; each split gets its share of every kind
     image: str = ""
     masks: tuple[str, ...] = ()
     row: int = -1
-    official: str | None = None
+    official: str | None = None  # the official part it belongs to: train, val or test
 
 
 class Dataset:
@@ -69,7 +72,7 @@ class Dataset:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self._read(self._records[index])  # an IndexError here ends a plain for loop, as for any sequence
+        sample = self._read(self._records[index])
         if sample.image.shape[:2] != sample.mask.shape:
             raise ValueError(f"{self.name}: the mask of {sample.name!r} is {_by(sample.mask)} pixels (height x width) "
                              f"but its image is {_by(sample.image)}; they must agree.")
@@ -103,17 +106,19 @@ def open_dataset(name: str, root: str | Path | None = None, split: str | None = 
         split: None (everything), "train", "val" or "test".
         seed: of the synthetic sets only. The splits of real data never depend on it.
         options: `skip_unpaired=True` leaves images without mask (and masks without image) out instead of raising;
-            "folder" takes `instances=True` (pixel values number the objects), `num_classes=C` (pixel values are
-            classes) and `kind="nuclei"|"dermoscopy"`; the synthetic sets take `count`, `size` and the dials of their
-            generator, each a number or a (low, high) range.
+            "bbbc038" takes `split_by="mosaic"|"stain"`; "folder" takes `instances=True` (pixel values number the
+            objects), `num_classes=C` (pixel values are classes) and `kind="nuclei"|"dermoscopy"`; the synthetic sets
+            take `count` (samples a split, default 1000), `size`, and the dials of their generator, each a number or a
+            (low, high) range (the number of nuclei is called `nuclei` here).
 
-    Splits: isic2016 and isic2018 keep the official parts. Where there is no official validation part (isic2016), a
-    tenth of the training part becomes "val", so "train" plus "val" is the official training set. A set of which only
-    one part is on disk is cut 70/15/15. conic: by source image, 70/10/20. ph2: external test only. bbbc038: see
-    `_bbbc_records`. Within a stratum, groups are dealt out in the order of a hash of their name (`deal`).
+    Splits: the ISIC sets keep their official parts. Where training and test are official but validation is not
+    (isic2016: 900/379), a tenth of the training part becomes "val", so "train" and "val" together are the official
+    training part. Where only the training part is on disk it is cut 70/15/15. conic: by source image, 70/10/20, so
+    that train and val together are the usual 80. ph2: all of it is "test". bbbc038: see `_open_bbbc`. Cuts of ours go
+    by a hash of the names (see `deal`): adding or renaming files can move others.
 
-    Raises: ValueError or FileNotFoundError, in one sentence, for an unknown name or split, a root that does not hold
-    what was expected, or unpaired files.
+    Raises: ValueError or FileNotFoundError, in one sentence, for an unknown name, split or option, a root that does not
+    hold what was expected, unpaired files, or a split that holds no image.
     """
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}.")
@@ -124,7 +129,50 @@ def open_dataset(name: str, root: str | Path | None = None, split: str | None = 
     if root is None:
         raise ValueError(f"data set {name!r} needs root=, the folder or zip that holds it.")
     openers = {"ph2": _open_ph2, "conic": _open_conic, "bbbc038": _open_bbbc, "folder": _open_folder}
-    return openers.get(name, _open_isic)(name, _Files(root), split, **options)
+    opener = openers.get(name, _open_isic)
+    _check_options(name, options, list(inspect.signature(opener).parameters)[3:])
+    return opener(name, _Files(root), split, **options)
+
+
+def _check_options(name: str, options: dict, known: list[str]) -> None:
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no option {unknown[0]!r}; it knows {', '.join(sorted(known)) or 'none'}.")
+
+
+# ---------------------------------------------------------------------------------------------- synthetic
+
+def _open_synthetic(name: str, split: str | None, seed: int, options: dict) -> Dataset:
+    """`count` samples; sample i of split k has its own seed, so splits share no picture and need no files."""
+    nuclei = name == "synthetic-nuclei"
+    make = synthetic_nuclei if nuclei else synthetic_dermoscopy
+    dials = dict(options)
+    count = dials.pop("count", 1000)
+    known = set(inspect.signature(make).parameters) - {"seed", "count"} | ({"nuclei"} if nuclei else set())
+    _check_options(name, dials, [*known, "count"])
+    if not isinstance(count, int) or not 1 <= count <= _SEEDS:
+        raise ValueError(f"{name}: count={count!r} must be a whole number of samples from 1 to {_SEEDS}.")
+    if seed < 0:
+        raise ValueError(f"{name}: seed={seed} must be 0 or larger.")
+    rule = f"seeds of their own, seed={seed}, {dials or 'default dials'}"
+    if "nuclei" in dials:  # the generator calls it count, a word that is taken here
+        dials["count"] = dials.pop("nuclei")
+    records = []
+    for number, part in enumerate(SPLITS):
+        if split in (None, part):
+            first = (seed * len(SPLITS) + number) * _SEEDS
+            records += [_Record(f"{part}-{i}", f"{part}-{i}", name, row=i) for i in range(first, first + count)]
+    dataset = Dataset(name, split, records, partial(_read_synthetic, make, dials), rule=rule,
+                      kind="nuclei" if nuclei else "dermoscopy")
+    dataset[0]  # a dial that the generator refuses is reported now, not in the middle of a training
+    return dataset
+
+
+_SEEDS = 10_000_000  # seeds set aside for each split
+
+
+def _read_synthetic(make: Callable[..., Sample], options: dict, record: _Record) -> Sample:
+    return replace(make(record.row, **options), name=record.name, group=record.group)
 
 
 # ---------------------------------------------------------------------------------------------- files and zips
@@ -142,7 +190,8 @@ class _Files:
         self.where: dict[str, tuple[Path, str | None]] = {}
         self._zips: dict[tuple[int, Path], zipfile.ZipFile] = {}
         if self.root.is_dir():
-            for folder, _, files in os.walk(self.root):
+            for folder, subfolders, files in os.walk(self.root):
+                subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX"))]
                 for file in files:
                     path = Path(folder, file)
                     self._add(path.relative_to(self.root).as_posix(), path, None)
@@ -153,7 +202,7 @@ class _Files:
             raise ValueError(f"root {str(root)!r} is neither a folder nor a readable zip (is the download complete?).")
         for archive in archives:
             try:
-                members = zipfile.ZipFile(archive).namelist()
+                members = self.archive(archive).namelist()
             except zipfile.BadZipFile:
                 raise ValueError(f"{str(archive)!r} is not a readable zip; download it again.") from None
             for member in members:
@@ -181,16 +230,16 @@ class _Files:
         path, member = self.where[name]
         try:
             return path.read_bytes() if member is None else self.archive(path).read(member)
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: it is encrypted
             raise ValueError(f"cannot read {name!r} under {str(self.root)!r}: {error}.") from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_zips": {}}
 
-    def stamp(self) -> tuple:
-        """Changes when files are added, removed, renamed or when an archive is replaced."""
-        paths = sorted({str(path) for path, member in self.where.values() if member is not None})
-        return str(self.root), len(self.where), tuple((p, os.stat(p).st_mtime_ns) for p in paths)
+    def stamp(self, names: Iterable[str]) -> tuple:
+        """Changes when the files behind these names change."""
+        paths = {self.where[name][0] for name in names}
+        return tuple(sorted((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
     def found(self) -> str:
         """What lies here, in a few words, for error messages."""
@@ -201,8 +250,9 @@ class _Files:
         return f"{len(self.where)} files ({kinds_text}), such as {next(iter(self))!r}"
 
 
-def _wrong_root(name: str, files: _Files, expected: str) -> ValueError:
-    return ValueError(f"{name}: expected {expected} under {str(files.root)!r}, found {files.found()}.")
+def _wrong_root(name: str, files: _Files, expected: str, missing: str = "") -> ValueError:
+    missing = f" ({missing})" if missing else ""
+    return ValueError(f"{name}: expected {expected} under {str(files.root)!r}, found {files.found()}{missing}.")
 
 
 def _by(array: np.ndarray) -> str:
@@ -224,47 +274,62 @@ def deal(groups: dict[str, tuple[str, int]], shares: tuple[float, float, float])
     """Deal whole groups to train, val and test so that every stratum is shared out alike.
 
     Args: groups: group -> (stratum, number of images). shares: of train, val and test; they sum to 1.
-    Returns: group -> split. Deterministic: within a stratum the groups come in the order of the SHA-256 of their name,
-    and each goes to the split that lacks most images of its share (on a tie test before val before train).
+    Returns: group -> split. Deterministic: within a stratum the groups come large ones first (a big one dealt last
+    would overshoot), then in the order of the SHA-256 of their name, and each goes to the split that lacks most images
+    of its share (on a tie test before val before train). A split that this leaves empty, as in sets of few images, gets
+    the smallest group of train.
     """
+    def order(group: str) -> tuple[int, str]:
+        return -groups[group][1], hashlib.sha256(group.encode()).hexdigest()
+
     strata = defaultdict(list)
-    for group, (stratum, size) in groups.items():
-        strata[stratum].append((group, size))
+    for group, (stratum, _) in groups.items():
+        strata[stratum].append(group)
     dealt = {}
     for members in strata.values():
-        lack = {s: share * sum(size for _, size in members) for s, share in zip(SPLITS, shares, strict=True)}
-        # Large groups first: a mosaic of 12 tiles dealt out last would overshoot.
-        members.sort(key=lambda m: (-m[1], hashlib.sha256(m[0].encode()).hexdigest()))
-        for group, size in members:
-            split = max(("test", "val", "train"), key=lambda s: round(lack[s], 6))
-            dealt[group] = split
-            lack[split] -= size
+        total = sum(groups[group][1] for group in members)
+        lack = {split: share * total for split, share in zip(SPLITS, shares, strict=True)}
+        for group in sorted(members, key=order):
+            dealt[group] = max(("test", "val", "train"), key=lambda split: round(lack[split], 6))
+            lack[dealt[group]] -= groups[group][1]
+    for split, share in (("test", shares[2]), ("val", shares[1])):
+        train = sorted((group for group in dealt if dealt[group] == "train"), key=order)
+        if share > 0 and split not in dealt.values() and len(train) > 1:
+            dealt[train[-1]] = split
     return dealt
 
 
-def _choose(records: list[_Record], split: str | None, shares: tuple[float, float, float]) -> list[_Record]:
-    """Keep the records of one split. Official parts are kept; a part that is missing is carved as `shares` say."""
+def _choose(name: str, records: list[_Record], split: str | None, shares: tuple[float, float, float]) -> list[_Record]:
+    """The records of one split. Official parts are kept. Without any, or with training alone, `shares` says how to cut;
+    with official training and test but no validation, a tenth of training is cut off for it."""
     if split is None:
         return records
     parts = {record.official for record in records}
-    open_part = None  # the part of the official split that we may cut further
-    if len(parts) > 1:
-        if "val" in parts and "test" in parts:
-            return [r for r in records if r.official == split]
-        open_part = "train"
-        missing = "val" if "test" in parts else "test"
-        shares = (0.9, 0.1, 0.0) if missing == "val" else (0.8, 0.0, 0.2)
-    sizes: dict[str, tuple[str, int]] = {}
-    for r in records:
-        if open_part in (None, r.official):
-            sizes[r.group] = (r.stratum, sizes.get(r.group, ("", 0))[1] + 1)
-    dealt = deal(sizes, shares)
-    return [r for r in records if (dealt[r.group] if open_part in (None, r.official) else r.official) == split]
+    if parts <= {None, "train"} or parts == {None, "train", "test"} or parts == {"train", "test"}:
+        ours = [r for r in records if r.official != "test"]
+        sizes = Counter(r.group for r in ours)
+        dealt = deal({r.group: (r.stratum, sizes[r.group]) for r in ours},
+                     (0.9, 0.1, 0.0) if "test" in parts else shares)
+        kept = [r for r in records if ("test" if r.official == "test" else dealt[r.group]) == split]
+    else:
+        kept = [r for r in records if r.official == split]
+    if not kept:
+        there = Counter(r.official or "unnamed" for r in records)
+        raise ValueError(f"{name}: split={split!r} holds no image (parts found: "
+                         f"{', '.join(f'{part} {count}' for part, count in sorted(there.items()))}); "
+                         "add that part or choose another split.")
+    return kept
 
 
 # ---------------------------------------------------------------------------------------------- pairs of files
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp")
+
+
+def _claim(name: str, side: dict[str, str], what: str, key: str) -> None:
+    if what in side:
+        raise ValueError(f"{name}: both {side[what]!r} and {key!r} claim the name {what!r}; keep one of them.")
+    side[what] = key
 
 
 def _pair(name: str, images: dict[str, str], masks: dict[str, str], skip_unpaired: bool) -> list[str]:
@@ -277,17 +342,21 @@ def _pair(name: str, images: dict[str, str], masks: dict[str, str], skip_unpaire
     return sorted(images.keys() & masks.keys())
 
 
-def _read_pair(files: _Files, record: _Record, labels: str = "binary") -> Sample:
+def _read_pair(files: _Files, record: _Record, labels: str = "binary", num_classes: int = 1) -> Sample:
     """One image file and one mask file. labels: "binary", "instances" or "classes", what the mask's values mean."""
     image = load_image(files.read(record.image), max_side=MAX_SIDE, name=record.image)
     data, instances = files.read(record.masks[0]), None
     if labels == "binary":
         mask = load_mask(data, max_side=MAX_SIDE, name=record.masks[0])
+    elif labels == "instances":
+        instances = _as_instances(load_labels(data, max_side=MAX_SIDE, name=record.masks[0]))
+        mask = (instances > 0).astype(np.uint8)
     else:
         values = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
+        if values.max() >= num_classes:
+            raise ValueError(f"{record.masks[0]!r} holds the class {values.max()}, but num_classes={num_classes} "
+                             f"allows 0..{num_classes - 1}.")
         mask = values.astype(np.uint8)
-        if labels == "instances":
-            instances, mask = _as_instances(values), (values > 0).astype(np.uint8)
     return Sample(image, mask, instances, record.name, record.group)
 
 
@@ -302,20 +371,20 @@ def _as_instances(values: np.ndarray) -> np.ndarray:
 
 
 def _open_isic(name: str, files: _Files, split: str | None, skip_unpaired: bool = False) -> Dataset:
-    """ISIC_*.jpg with ISIC_*_segmentation.png (2016 writes _Segmentation). One image shows one lesion: its own group."""
+    """ISIC_*.jpg with ISIC_*_segmentation.png (2016: _Segmentation). The image is the group: patients are not known."""
     images, masks = {}, {}
     for key in files:
         found = re.fullmatch(r"(ISIC_\d+)(_segmentation)?\.(jpe?g|png)", key.rpartition("/")[2], re.IGNORECASE)
         if found:
-            (masks if found.group(2) else images)[found.group(1).upper()] = key
+            _claim(name, masks if found.group(2) else images, found.group(1).upper(), key)
     if not images or not masks:
-        what = "no image" if not images else "no mask"
-        raise _wrong_root(name, files, "ISIC_<number>.jpg and ISIC_<number>_segmentation.png (the unpacked folders, or "
-                          f"both the data zip and the ground-truth zip), {what} of that kind is there")
+        raise _wrong_root(name, files, "ISIC_<number>.jpg with ISIC_<number>_segmentation.png (the unpacked folders, "
+                          "or a folder that holds both the data zip and the ground-truth zip)",
+                          f"but no such {'mask' if images else 'image'}")
     records = [_Record(k, k, name, images[k], (masks[k],), official=_official_part(images[k]))
                for k in _pair(name, images, masks, skip_unpaired)]
     rule = "official parts where on disk; a missing part is carved by a hash of the name"
-    return Dataset(name, split, _choose(records, split, (0.7, 0.15, 0.15)), partial(_read_pair, files),
+    return Dataset(name, split, _choose(name, records, split, (0.7, 0.15, 0.15)), partial(_read_pair, files),
                    kind="dermoscopy", rule=rule)
 
 
@@ -327,7 +396,7 @@ def _open_ph2(name: str, files: _Files, split: str | None, skip_unpaired: bool =
     for key in files:
         found = re.search(r"(IMD\d+)_(Dermoscopic_Image|lesion)/[^/]+\.(bmp|png|jpe?g)$", key, re.IGNORECASE)
         if found:  # IMD*_roi, the colour regions, is left alone
-            (masks if found.group(2).lower() == "lesion" else images)[found.group(1).upper()] = key
+            _claim(name, masks if found.group(2).lower() == "lesion" else images, found.group(1).upper(), key)
     if not images and not masks:
         raise _wrong_root(name, files, "IMD*/IMD*_Dermoscopic_Image/*.bmp and IMD*/IMD*_lesion/*.bmp")
     records = [_Record(k, k, name, images[k], (masks[k],)) for k in _pair(name, images, masks, skip_unpaired)]
@@ -345,24 +414,22 @@ def _open_folder(name: str, files: _Files, split: str | None, skip_unpaired: boo
     Folders named train, val and test are kept as the split; without them the names are hashed, 70/15/15. Every image
     is its own group: if several of yours show the same patient or slide, make the train/val/test folders yourself.
     """
+    if not 1 <= num_classes <= 256:
+        raise ValueError(f"folder: num_classes={num_classes} must be 1 (binary) to 256, background included.")
     if instances and num_classes != 1:
         raise ValueError(f"folder: instances=True and num_classes={num_classes} exclude each other (one mask file "
                          "holds either object numbers or classes); choose one.")
     images, masks = {}, {}
     for key in files:
         *folders, file = key.split("/")
-        stem, dot, suffix = file.rpartition(".")
-        if f".{suffix.lower()}" not in _IMAGE_SUFFIXES:
+        stem, _, suffix = file.rpartition(".")
+        if suffix.lower() not in _IMAGE_SUFFIXES:
             continue
         lower = {f.lower() for f in folders}
-        is_mask = bool(lower & _MASK_FOLDERS) or (bool(_MASK_SUFFIX.search(stem)) and not lower & _IMAGE_FOLDERS)
-        drop = _IMAGE_FOLDERS | _MASK_FOLDERS
-        place = "/".join([f for f in folders if f.lower() not in drop] + [_MASK_SUFFIX.sub("", stem) if is_mask else stem])
-        side = masks if is_mask else images
-        if place in side:
-            raise ValueError(f"folder: {side[place]!r} and {key!r} would both be the {'mask' if is_mask else 'image'} "
-                             f"of {place!r}; keep one.")
-        side[place] = key
+        is_mask = bool(lower & _MASK_FOLDERS) or (not lower & _IMAGE_FOLDERS and bool(_MASK_SUFFIX.search(stem)))
+        stem = _MASK_SUFFIX.sub("", stem) if is_mask else stem
+        place = "/".join([f for f in folders if f.lower() not in _IMAGE_FOLDERS | _MASK_FOLDERS] + [stem])
+        _claim(name, masks if is_mask else images, place, key)
     if not images or not masks:
         raise _wrong_root(name, files, "images/<name>.png and masks/<name>.png (or <name>_mask.png)")
     places = _pair(name, images, masks, skip_unpaired)
@@ -370,12 +437,13 @@ def _open_folder(name: str, files: _Files, split: str | None, skip_unpaired: boo
     records = []
     for place in places:
         stem = place.rpartition("/")[2]
-        unique = stem if stems[stem] == 1 else place
+        unique = stem if stems[stem] == 1 else place.replace("/", "__")
         records.append(_Record(unique, unique, "folder", images[place], (masks[place],),
                                official=_official_part(images[place])))
     labels = "instances" if instances else "classes" if num_classes > 1 else "binary"
-    return Dataset(name, split, _choose(records, split, (0.7, 0.15, 0.15)), partial(_read_pair, files, labels=labels),
-                   kind=kind, num_classes=num_classes, rule="folders named train, val, test, else a hash of the name")
+    read = partial(_read_pair, files, labels=labels, num_classes=num_classes)
+    return Dataset(name, split, _choose(name, records, split, (0.7, 0.15, 0.15)), read, kind=kind,
+                   num_classes=num_classes, rule="folders named train, val, test, else a hash of the name")
 
 
 # ---------------------------------------------------------------------------------------------- CoNIC
@@ -391,14 +459,16 @@ def _open_conic(name: str, files: _Files, split: str | None) -> Dataset:
     missing = [f for f in ("images.npy", "labels.npy", "patch_info.csv") if f not in wanted]
     if missing:
         raise _wrong_root(name, files, f"images.npy, labels.npy and patch_info.csv ({', '.join(missing)} missing)")
-    rows = list(csv.reader(io.StringIO(files.read(wanted["patch_info.csv"]).decode("utf-8-sig"))))
-    column = rows[0].index("patch_info") if "patch_info" in rows[0] else len(rows[0]) - 1
-    patches = [row[column] for row in rows[1:] if row]
+    rows = [row for row in csv.reader(io.StringIO(files.read(wanted["patch_info.csv"]).decode("utf-8-sig"))) if row]
+    if not rows or "patch_info" not in rows[0]:
+        raise ValueError(f"conic: {wanted['patch_info.csv']!r} has no column named patch_info; download it again.")
+    column = rows[0].index("patch_info")
+    patches = [row[column] for row in rows[1:]]
     records = []
     for row, patch in enumerate(patches):
         source = patch.rpartition("-")[0] or patch
         records.append(_Record(patch, source, source.partition("_")[0], row=row))
-    kept = _choose(records, split, (0.7, 0.1, 0.2))
+    kept = _choose(name, records, split, (0.7, 0.1, 0.2))
     needed = [r.row for r in kept]
     arrays = [_PatchArray(files, wanted[f], needed, len(patches), tail)
               for f, tail in (("images.npy", (3,)), ("labels.npy", (2,)))]
@@ -407,8 +477,10 @@ def _open_conic(name: str, files: _Files, split: str | None) -> Dataset:
 
 
 def _read_conic(images: _PatchArray, labels: _PatchArray, record: _Record) -> Sample:
-    pair = labels[record.row]
-    return Sample(np.array(images[record.row]), pair[..., 1].astype(np.uint8), pair[..., 0].astype(np.int32),
+    instances, classes = np.moveaxis(labels[record.row], -1, 0)
+    if classes.max() >= len(CONIC_CLASSES):
+        raise ValueError(f"conic: {record.name!r} holds the class {classes.max()}, not 0..{len(CONIC_CLASSES) - 1}.")
+    return Sample(np.array(images[record.row], np.uint8), classes.astype(np.uint8), instances.astype(np.int32),
                   record.name, record.group)
 
 
@@ -420,6 +492,11 @@ class _PatchArray:
         self.files, self.name, self.needed, self.rows = files, name, set(needed), None
         with self._stream() as stream:
             self.shape, self.dtype = _npy_header(stream, name)
+            header = stream.tell()
+        path, member = files.where[name]
+        size = path.stat().st_size if member is None else files.archive(path).getinfo(member).file_size
+        if size < header + int(np.prod(self.shape)) * self.dtype.itemsize:
+            raise ValueError(f"conic: {name!r} is cut short ({size} bytes); download it again.")
         if len(self.shape) != 4 or self.shape[0] != count or self.shape[3:] != tail:
             raise ValueError(f"conic: {name!r} has shape {self.shape}, expected ({count}, height, width, {tail[0]}), "
                              "one row for each line of patch_info.csv.")
@@ -481,8 +558,8 @@ def _open_bbbc(name: str, files: _Files, split: str | None, skip_unpaired: bool 
         records = [replace(r, group=r.stratum, stratum="all") for r in records]
     rule = {"mosaic": "whole mosaics of touching tiles, stratified by image size and stain, 70/10/20 by hash",
             "stain": "whole strata (image size and stain), 70/10/20"}[split_by]
-    return Dataset(name, split, _choose(records, split, (0.7, 0.1, 0.2)), partial(_read_bbbc, files), kind="nuclei",
-                   rule=rule)
+    return Dataset(name, split, _choose(name, records, split, (0.7, 0.1, 0.2)), partial(_read_bbbc, files),
+                   kind="nuclei", rule=rule)
 
 
 def _read_bbbc(files: _Files, record: _Record) -> Sample:
@@ -502,13 +579,13 @@ def _bbbc_records(files: _Files, skip_unpaired: bool) -> list[_Record]:
     for key in files:
         *_, owner, folder, file = ("", "", *key.split("/"))
         if file.lower().endswith(".png") and folder == "images":
-            images[owner] = key
+            _claim("bbbc038", images, owner, key)
         elif file.lower().endswith(".png") and folder == "masks":
             masks[owner].append(key)
     if not images or not masks:
         raise _wrong_root("bbbc038", files, "<id>/images/<id>.png and <id>/masks/*.png")
     names = _pair("bbbc038", images, {owner: keys[0] for owner, keys in masks.items()}, skip_unpaired)
-    key = (files.stamp(), tuple(names))
+    key = (files.stamp(images[n] for n in names), tuple(names))
     if key not in _FIELDS:
         _FIELDS.clear()  # one set is kept: opening train, val and test one after the other decodes it once
         _FIELDS[key] = _fields(load_image(files.read(images[n]), max_side=MAX_SIDE) for n in names)
@@ -536,10 +613,12 @@ def _fields(images: Iterable[np.ndarray]) -> list[tuple[int, str]]:
         strata.append(f"{_by(image)} {_stain(image)}")
         grey = Image.fromarray(image).convert("L")
         thumbnail = np.asarray(grey.resize((32, 32), Image.Resampling.BOX), np.float32)
-        pixels = np.asarray(grey, np.float32)
-        # Each border with the line next to it: left, right, top, bottom.
-        borders = (pixels[:, :2].T, pixels[:, :-3:-1].T, pixels[:2], pixels[:-3:-1])
-        tiles[image.shape].append((i, thumbnail, borders))
+        pixels = np.asarray(grey)
+        # Each border with the line next to it: left, right, top, bottom. Copies, so that the whole image can go.
+        borders = [np.array(lines, np.float32) for lines in
+                   (pixels[:, :2].T, pixels[:, :-3:-1].T, pixels[:2], pixels[:-3:-1])]
+        if min(image.shape[:2]) > 1:
+            tiles[image.shape].append((i, thumbnail, borders))
     first = list(range(len(strata)))
 
     def root(i: int) -> int:

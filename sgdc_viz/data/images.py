@@ -1,4 +1,4 @@
-"""One image file -> one numpy array, whatever the camera, microscope or drawing program made of it. Needs Pillow alone."""
+"""One image file -> one numpy array, whatever camera or program wrote it. Needs Pillow and numpy."""
 
 from __future__ import annotations
 
@@ -110,7 +110,10 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
                 raise ValueError(f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
                                  "smaller or cut out the part of interest.")
             image.load()
-            return ImageOps.exif_transpose(image), name
+            try:
+                return ImageOps.exif_transpose(image), name
+            except Exception:  # garbled EXIF: the picture itself is sound
+                return image, name
     except Image.UnidentifiedImageError:
         return _open_other_tiff(data, max_side, name), name
     except Image.DecompressionBombError:
@@ -124,7 +127,7 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
 
 
 def _open_other_tiff(data: bytes, max_side: int, name: str) -> Image.Image:
-    """Microscope TIFFs that Pillow does not know (16-bit colour, odd layouts) through tifffile, which scikit-image brings."""
+    """Microscope TIFFs that Pillow does not know (odd layouts), through tifffile, which scikit-image brings along."""
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         raise ValueError(f"{name!r} is not a PNG, JPEG, TIFF or BMP image, whatever its name says.")
     import tifffile
@@ -172,4 +175,4 @@ def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
     try:
         return image.convert(mode)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{name!r} has the colour mode {image.mode}, which cannot be read as {mode} ({error}).") from None
+        raise ValueError(f"{name!r} has the colour mode {image.mode}, which cannot become {mode} ({error}).") from None

@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from sgdc_viz.data.images import Sample
 
 Dial = float | tuple[float, float]
 
-# Optical density of red, green, blue per unit of stain: Ruifrok and Johnston, Anal. Quant. Cytol. Histol. 23 (2001).
-HEMATOXYLIN = np.array([0.65, 0.70, 0.29], np.float32)
-EOSIN = np.array([0.07, 0.99, 0.11], np.float32)
+# Optical density for red, green and blue per unit of stain. Eosin and the first hematoxylin: the reference of
+# M. Macenko et al., ISBI 2009; the two further hematoxylins are matched by eye to bluer and redder dyes.
+_EOSIN = np.array([0.2159, 0.8012, 0.5581], np.float32)
+_BLUES = np.array([[0.5626, 0.7201, 0.4062], [0.75, 1.10, 0.18], [0.55, 1.10, 0.38]], np.float32)
 
 
-def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes: Dial = (3, 16),
-                         lobe_depth: Dial = (0.02, 0.12), radius: Dial = (0.2, 0.4), contrast: Dial = (0.45, 1.0),
-                         softness: Dial = (0.8, 3.0), texture: Dial = (0.7, 1.0), hair: Dial = (0.0, 0.7),
+def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes: Dial = (3, 20),
+                         lobe_depth: Dial = (0.02, 0.11), radius: Dial = (0.14, 0.38), contrast: Dial = (0.45, 1.0),
+                         softness: Dial = (1.0, 6.0), texture: Dial = (0.7, 1.0), hair: Dial = (0.0, 0.7),
                          illumination: Dial = (0.2, 1.0), noise: Dial = (0.005, 0.02), blur: Dial = (0.0, 0.8)
                          ) -> Sample:
     """One pigmented lesion on skin.
@@ -55,23 +56,24 @@ def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes:
     unit = side / 256  # textures grow with the picture
     distance = _star(shape_rng, height, width,
                      centre=(height * shape_rng.uniform(0.42, 0.58), width * shape_rng.uniform(0.42, 0.58)),
-                     radius=dials.radius * side, squeeze=shape_rng.uniform(0.65, 1.0), angle=shape_rng.uniform(0, np.pi),
-                     lobes=round(dials.lobes), depth=dials.lobe_depth)
+                     radius=dials.radius * side, squeeze=shape_rng.uniform(0.65, 1.0),
+                     angle=shape_rng.uniform(0, np.pi), lobes=round(dials.lobes), depth=dials.lobe_depth)
+    uneven = np.exp(0.5 * dials.texture * _clouds(shape_rng, (height, width), 60 * unit))  # sharp here, soft there
     skin = _skin(skin_rng, (height, width), unit, dials.texture)
     ink = _pigment(pigment_rng, (height, width), unit, dials.texture, distance / (dials.radius * side))
-    cover = _fade(distance, dials.softness)[:, :, None]
+    cover = _fade(distance, dials.softness * uneven)[:, :, None]
     # A lesion filters the light that skin sends back, so the texture of the skin goes on through it.
     image = skin * (1 + dials.contrast * cover * (ink - 1))
-    halo = 0.12 * dials.texture * dials.contrast * np.exp(-np.maximum(-distance, 0) / (9 * unit))[:, :, None] * (1 - cover)
-    image *= 1 - halo * np.array([0.5, 1.0, 1.0], np.float32)
+    halo = 0.15 * dials.texture * dials.contrast * np.exp(np.minimum(distance, 0) / (9 * unit))[:, :, None]
+    image *= 1 - halo * (1 - cover) * np.array([0.4, 1.0, 1.0], np.float32)  # a faint stain around the lesion
     image = _draw_hair(hair_rng, image, unit, dials.hair)
     image = _light(light_rng, image, unit, dials.illumination)
     image = _camera(noise_rng, image, dials.blur * unit, dials.noise)
     return Sample(image, (distance > 0).astype(np.uint8), None, f"dermoscopy-{seed}", f"dermoscopy-{seed}")
 
 
-def synthetic_nuclei(seed: int, size: int | tuple[int, int] = 256, *, style: str | None = None, count: Dial = (12, 60),
-                     crowding: Dial = (0.0, 0.8), radius: Dial = (0.028, 0.055), lobes: Dial = (0, 5),
+def synthetic_nuclei(seed: int, size: int | tuple[int, int] = 256, *, style: str | None = None, count: Dial = (10, 70),
+                     crowding: Dial = (0.0, 0.8), radius: Dial = (0.024, 0.06), lobes: Dial = (0, 5),
                      lobe_depth: Dial = (0.0, 0.1), contrast: Dial = (0.4, 1.0), softness: Dial = (0.5, 1.2),
                      texture: Dial = (0.6, 1.0), defocus: Dial = (0.0, 0.5), illumination: Dial = (0.0, 1.0),
                      noise: Dial = (0.005, 0.03), blur: Dial = (0.0, 0.7)) -> Sample:
@@ -122,7 +124,7 @@ class _Dials:
             ends = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
             if len(ends) != 2 or not low <= ends[0] <= ends[1] <= high:
                 raise ValueError(f"{name}={value!r} must be a number, or a (low, high) range, within {low}..{high}.")
-            setattr(self, name, ends[0] + share * (ends[1] - ends[0]))
+            setattr(self, name, float(ends[0] + share * (ends[1] - ends[0])))
 
 
 def _streams(seed: int, count: int) -> list[np.random.Generator]:
@@ -143,23 +145,24 @@ def _star(rng: np.random.Generator, height: int, width: int, centre: tuple[float
     """Signed distance in pixels (first order, positive inside) to the contour r = R(theta), float32 [height, width].
 
     R is an ellipse of mean radius `radius` and axis ratio `squeeze`, times 1 + depth * bumps(theta). The bumps are
-    `lobes` periods of a cosine whose height varies around the contour, plus a slow wobble; without lobes or depth the
-    contour is the plain ellipse. (top, left) is the image position of the array's first pixel.
+    `lobes` periods of a cosine whose height and width vary around the contour, plus a slow wobble; without lobes or
+    depth the contour is the plain ellipse. (top, left) is the image position of the array's first pixel.
     """
-    theta = np.linspace(-np.pi, np.pi, 2049)
+    table = 4096 if radius > 30 else 1024
+    theta = np.arange(-table // 2, table // 2) * (2 * np.pi / table)
     long, short = radius / np.sqrt(squeeze), radius * np.sqrt(squeeze)
     contour = long * short / np.hypot(short * np.cos(theta - angle), long * np.sin(theta - angle))
-    phases = rng.uniform(0, 2 * np.pi, 5)
+    phases = rng.uniform(0, 2 * np.pi, 6)
     if lobes > 0 and depth > 0:
-        uneven = 0.75 + 0.25 * np.cos(2 * theta + phases[0])
-        wobble = 0.6 * np.cos(2 * theta + phases[1]) + 0.5 * np.cos(3 * theta + phases[2])
-        bumps = uneven * (0.8 * np.cos(lobes * theta + phases[3]) + 0.3 * np.cos((lobes + 1) * theta + phases[4]))
-        contour = contour * (1 + depth * (bumps + wobble))
-    slope = np.gradient(contour, theta)
-    y = np.arange(top, top + height, dtype=np.float32)[:, None] + 0.5 - centre[0]  # pixel centres
-    x = np.arange(left, left + width, dtype=np.float32)[None, :] + 0.5 - centre[1]
-    r, at = np.hypot(y, x), np.arctan2(y, x)
-    step = ((at + np.pi) * (2048 / (2 * np.pi))).astype(np.int32)
+        uneven = 0.5 + 0.3 * np.cos(2 * theta + phases[0]) + 0.2 * np.cos(5 * theta + phases[1])
+        drift = min(1.0, lobes / 10) * (1.6 * np.sin(2 * theta + phases[2]) + 1.1 * np.sin(3 * theta + phases[3]))
+        wobble = 0.4 * np.cos(2 * theta + phases[4]) + 0.4 * np.cos(3 * theta + phases[5])
+        contour = contour * (1 + depth * (uneven * np.cos(lobes * theta + drift) + wobble))
+    slope = (np.roll(contour, -1) - np.roll(contour, 1)) * (table / (4 * np.pi))
+    y = np.arange(top, top + height, dtype=np.float32)[:, None] + (0.5 - float(centre[0]))  # pixel centres
+    x = np.arange(left, left + width, dtype=np.float32)[None, :] + (0.5 - float(centre[1]))
+    r, at = np.sqrt(y * y + x * x), np.arctan2(y, x)
+    step = np.round(at * (table / (2 * np.pi))).astype(np.int32) % table - table // 2  # negative indices wrap
     reach, lean = contour.astype(np.float32)[step], slope.astype(np.float32)[step]
     return (reach - r) / np.sqrt(1 + (lean / np.maximum(r, 1)) ** 2)
 
@@ -195,7 +198,8 @@ def _place_nuclei(shape_rng: np.random.Generator, place_rng: np.random.Generator
             break
         else:
             continue
-        margin = int(2.2 * radius + 12)
+        # The furthest that an outline reaches, and room to fade.
+        margin = int(1.45 * (1 + 2 * dials.lobe_depth) * radius + 1.5 * dials.softness) + 8
         top, left = max(0, int(centre[0]) - margin), max(0, int(centre[1]) - margin)
         box = np.s_[top:min(height, int(centre[0]) + margin), left:min(width, int(centre[1]) + margin)]
         own = _star(phase_rng, *distance[box].shape, centre, radius, squeeze, angle, round(dials.lobes),
@@ -214,42 +218,63 @@ def _place_nuclei(shape_rng: np.random.Generator, place_rng: np.random.Generator
 # ---------------------------------------------------------------------------------------------- noise and texture
 
 def _clouds(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
-    """Smooth random field, float32 [H, W], mean about 0 and standard deviation about 1; `cell` is its grain in pixels."""
-    rows, columns = (int(np.ceil(n / max(cell, 1))) + 3 for n in shape)
-    grid = Image.fromarray(rng.standard_normal((rows, columns)).astype(np.float32))
-    box = (1.0, 1.0, 1.0 + shape[1] / max(cell, 1), 1.0 + shape[0] / max(cell, 1))
-    return np.asarray(grid.resize(shape[::-1], Image.Resampling.BICUBIC, box=box)) * 1.35
+    """Smooth random field, float32 [H, W], mean about 0 and standard deviation about 1; `cell` is its grain in pixels.
+
+    White noise on a grid of half the grain, smoothed there so that the grid does not show, then enlarged.
+    """
+    pitch = max(cell / 2, 1.0)
+    rows, columns = (int(np.ceil(n / pitch)) + 10 for n in shape)
+    grid = rng.standard_normal((rows, columns), np.float32)
+    for _ in range(2):  # twice 1-2-1 along each axis is close to a Gaussian of standard deviation 1, and fast
+        grid = grid[:-2] + 2 * grid[1:-1] + grid[2:]
+        grid = grid[:, :-2] + 2 * grid[:, 1:-1] + grid[:, 2:]
+    grid *= 3.6 / 256
+    box = (3.0, 3.0, 3.0 + shape[1] / pitch, 3.0 + shape[0] / pitch)
+    return np.asarray(Image.fromarray(grid).resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
 
 
 def _mesh(rng: np.random.Generator, shape: tuple[int, int], spacing: float, bend: np.ndarray) -> np.ndarray:
     """Honeycomb of lines, 1 on a line and 0 inside a mesh: distance to the second nearest minus the nearest of
     jittered grid points (Worley 1996). `bend` shifts the coordinates, so that lines are not straight."""
-    y = (np.arange(shape[0], dtype=np.float32)[:, None] + bend) / spacing + 4
-    x = (np.arange(shape[1], dtype=np.float32)[None, :] - bend) / spacing + 4
-    row, column = np.floor(y).astype(np.int32), np.floor(x).astype(np.int32)
-    jitter = rng.random((2, row.max() + 3, column.max() + 3)).astype(np.float32)
+    y = (np.arange(shape[0], dtype=np.float32)[:, None] + bend) / spacing + 8
+    x = (np.arange(shape[1], dtype=np.float32)[None, :] - bend) / spacing + 8
+    row, column = np.maximum(y, 1).astype(np.int32), np.maximum(x, 1).astype(np.int32)
+    columns = int(column.max()) + 2
+    points = rng.random((2, (int(row.max()) + 2) * columns), np.float32)
+    down, right = y - row, x - column  # where in its own cell the pixel lies
     first = np.full(shape, 9, np.float32)
     second = first.copy()
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
-            at = (np.maximum(row + dy, 0), np.maximum(column + dx, 0))
-            gap = np.hypot(row + dy + jitter[0][at] - y, column + dx + jitter[1][at] - x)
+            cell = (row + dy) * columns + (column + dx)
+            gap = (points[0].take(cell) + dy - down) ** 2 + (points[1].take(cell) + dx - right) ** 2
             second = np.minimum(second, np.maximum(first, gap))
             first = np.minimum(first, gap)
-    return np.exp(-(second - first) / 0.13)
+    return np.exp((np.sqrt(first) - np.sqrt(second)) / 0.13)
 
 
-def _fade(distance: np.ndarray, softness: float) -> np.ndarray:
+def _fade(distance: np.ndarray, softness: float | np.ndarray) -> np.ndarray:
     """0 outside .. 1 inside, exactly one half on the contour; `softness` pixels from about 0.1 to 0.9."""
-    if softness == 0:
+    if not np.any(softness):
         return (distance > 0).astype(np.float32)
-    return 1 / (1 + np.exp(np.clip(-4.4 * distance / softness, -60, 60)))
+    return 1 / (1 + np.exp(np.clip(distance * (-4.4 / softness), -60, 60)))
+
+
+def _hill(field: np.ndarray, steepness: float, middle: float) -> np.ndarray:
+    """Soft threshold: 0 well below `middle`, 1 well above."""
+    return 1 / (1 + np.exp(np.clip((middle - field) * steepness, -60, 60)))
+
+
+def _between(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
+    """A random mixture of a list of colours, mostly of one or two of them."""
+    share = rng.gamma(0.5, size=len(colours)) + 1e-3
+    return (share @ colours / share.sum()).astype(np.float32)
 
 
 def _camera(rng: np.random.Generator, image: np.ndarray, blur: float, noise: float, grey: bool = False) -> np.ndarray:
     """Optics and sensor: float [H, W, 3] around 0..1 -> uint8. Noise grows with the light, as shot noise does."""
     if blur > 0:
-        image = gaussian_filter(image, (blur, blur, 0), truncate=3)
+        image = gaussian_filter(image, (blur, blur, 0), truncate=2.5)
     if noise > 0:
         grain = rng.standard_normal((*image.shape[:2], 1 if grey else 3), np.float32)
         image = image + noise * grain * np.sqrt(0.3 + 0.7 * np.clip(image, 0, 1))
@@ -258,154 +283,152 @@ def _camera(rng: np.random.Generator, image: np.ndarray, blur: float, noise: flo
 
 # ---------------------------------------------------------------------------------------------- dermoscopy
 
-_SKINS = np.array([[0.93, 0.74, 0.66], [0.86, 0.63, 0.55], [0.80, 0.58, 0.52], [0.72, 0.52, 0.42]], np.float32)
-_PIGMENTS = np.array([[0.78, 0.62, 0.50], [0.62, 0.44, 0.34], [0.46, 0.32, 0.27]], np.float32)  # share of light left
-_PATCHES = np.array([[0.34, 0.27, 0.28], [0.58, 0.60, 0.70], [0.92, 0.68, 0.64], [0.50, 0.33, 0.22]], np.float32)
-
-
-def _between(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
-    """A colour somewhere on the line through a list of colours."""
-    place = rng.random() * (len(colours) - 1)
-    low = min(int(place), len(colours) - 2)
-    return colours[low] + (place - low) * (colours[low + 1] - colours[low])
+_SKINS = np.array([[0.95, 0.75, 0.62], [0.84, 0.68, 0.55], [0.90, 0.66, 0.64], [0.88, 0.83, 0.83], [0.66, 0.53, 0.54],
+                   [0.78, 0.68, 0.50], [0.62, 0.45, 0.36]], np.float32)
+# Pigments: the share of red, green and blue light that they let through.
+_BROWNS = np.array([[0.80, 0.58, 0.42], [0.62, 0.40, 0.29], [0.42, 0.26, 0.21], [0.72, 0.42, 0.36]], np.float32)
+_PATCHES = np.array([[0.26, 0.20, 0.21], [0.50, 0.52, 0.62], [0.90, 0.62, 0.58], [0.48, 0.29, 0.19]], np.float32)
 
 
 def _skin(rng: np.random.Generator, shape: tuple[int, int], unit: float, texture: float) -> np.ndarray:
     tone = _between(rng, _SKINS)
-    mottle = 0.6 * _clouds(rng, shape, 60 * unit) + 0.4 * _clouds(rng, shape, 16 * unit)
-    redness = 0.7 * _clouds(rng, shape, 40 * unit) + 0.5 * _clouds(rng, shape, 9 * unit)
-    furrows = _mesh(rng, shape, 11 * unit, 3 * unit * _clouds(rng, shape, 14 * unit))
-    grain = _clouds(rng, shape, 2.2 * unit)
-    light = 1 + texture * (0.035 * mottle - 0.045 * furrows + 0.012 * grain)
-    flush = 0.022 * texture * redness[:, :, None] * np.array([0.3, -1.0, -0.8], np.float32)
-    return tone * (light[:, :, None] + flush)
+    mottle = 0.6 * _clouds(rng, shape, 70 * unit) + 0.4 * _clouds(rng, shape, 18 * unit)
+    redness = 0.6 * _clouds(rng, shape, 45 * unit) + 0.4 * _clouds(rng, shape, 10 * unit)
+    half = (-(-shape[0] // 2), -(-shape[1] // 2))  # furrows are soft: half the resolution will do
+    furrows = Image.fromarray(_mesh(rng, half, 5 * unit, 1.5 * unit * _clouds(rng, half, 7 * unit)))
+    furrows = np.asarray(furrows.resize(shape[::-1], Image.Resampling.BICUBIC)) * np.clip(0.5 + 0.5 * mottle, 0, 1)
+    freckled = float(rng.choice([0.0, 0.0, 0.12, 0.3]))
+    freckles = freckled * _hill(_clouds(rng, shape, 15 * unit) + 0.5 * _clouds(rng, shape, 6 * unit), 3, 1.9)
+    light = 1 + texture * (0.03 * mottle - 0.05 * furrows + 0.012 * _clouds(rng, shape, 2.5 * unit))
+    tint = 0.02 * redness[:, :, None] * np.array([0.4, -1.0, -0.8], np.float32)
+    tint = tint - freckles[:, :, None] * np.array([0.35, 0.75, 1.0], np.float32)
+    return tone * (light[:, :, None] + texture * tint)
 
 
 def _pigment(rng: np.random.Generator, shape: tuple[int, int], unit: float, texture: float, depth: np.ndarray
              ) -> np.ndarray:
     """Share of each colour's light that the lesion lets through, float32 [H, W, 3]. depth: 0 at the border, 1 deep."""
-    base = _between(rng, _PIGMENTS)
-    slow, middle = _clouds(rng, shape, 55 * unit), _clouds(rng, shape, 20 * unit)
-    ink = np.broadcast_to(base, (*shape, 3)).copy()
+    ink = np.broadcast_to(_between(rng, _BROWNS), (*shape, 3)).copy()
+    slow, middle, fine = (_clouds(rng, shape, cell * unit) for cell in (55, 20, 7))
     for colour in rng.permutation(_PATCHES)[:rng.integers(1, 4)]:  # variegation: islands of other colours
-        island = 0.7 * _clouds(rng, shape, 50 * unit) + 0.4 * _clouds(rng, shape, 14 * unit)
-        weight = texture * rng.uniform(0.4, 0.9) / (1 + np.exp(-4 * (island - rng.uniform(0.4, 1.2))))
+        island = 0.7 * _clouds(rng, shape, 45 * unit) + 0.35 * middle + 0.2 * fine
+        weight = texture * float(rng.uniform(0.3, 0.9)) * _hill(island, 4, float(rng.uniform(0.4, 1.3)))
         ink += weight[:, :, None] * (colour - ink)
-    spacing = rng.uniform(6, 9) * unit
+    spacing = float(rng.uniform(6, 9)) * unit
     mesh = _mesh(rng, shape, spacing, 0.35 * spacing * _clouds(rng, shape, 1.5 * spacing))
-    netted = np.clip(0.6 + 0.8 * middle, 0, 1)  # the network shows in some regions, not in all
-    specks = np.clip(_clouds(rng, shape, 4.5 * unit) - 1.5, 0, 1) * np.clip(slow + 0.3, 0, 1)
-    shade = 0.14 * np.clip(depth, 0, 1) + 0.09 * slow + 0.07 * middle + rng.uniform(0.1, 0.35) * mesh * netted
-    shade = shade + 1.1 * specks + 0.03 * _clouds(rng, shape, 2.5 * unit)
-    return np.clip(ink * (1 - texture * shade[:, :, None] * np.array([0.85, 1.0, 1.0], np.float32)), 0.04, 1)
+    mesh *= np.clip(0.5 + 0.8 * middle, 0, 1)  # the network shows in some regions, not in all
+    globules = _hill(_clouds(rng, shape, 6 * unit), 6, float(rng.uniform(1.2, 2.2))) * _hill(slow, 3, 0.2)
+    shade = 0.2 * np.clip(depth, 0, 1) + 0.10 * slow + 0.09 * middle + float(rng.uniform(0.05, 0.12)) * fine
+    shade = shade + float(rng.uniform(0.1, 0.4)) * mesh + float(rng.uniform(0.1, 0.4)) * globules
+    shade = shade + 0.03 * _clouds(rng, shape, 2.5 * unit)
+    return np.clip(ink * (1 - texture * shade[:, :, None] * np.array([0.8, 1.0, 1.0], np.float32)), 0.05, 1)
 
 
 def _draw_hair(rng: np.random.Generator, image: np.ndarray, unit: float, amount: float) -> np.ndarray:
     height, width = image.shape[:2]
-    lean, fineness = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.5)
-    count = round(30 * amount)
-    if count == 0:
-        return image
+    lean, fineness = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.5)
+    colour = _between(rng, np.array([[0.10, 0.08, 0.08], [0.30, 0.19, 0.13], [0.55, 0.40, 0.28]], np.float32))
     fine = 3  # drawn three times larger, then averaged: smooth edges and widths below one pixel
     layer = Image.new("L", (width * fine, height * fine))
     pen = ImageDraw.Draw(layer)
-    for _ in range(count):
+    for _ in range(round(30 * amount)):
         start = rng.random(2) * (width, height)
-        turn, length = lean + rng.normal(0, 0.7), rng.uniform(0.3, 1.1) * 256 * unit
-        curve, thick = rng.normal(0, 1.1), rng.uniform(0.5, 1.3) * fineness * unit
+        turn, length = lean + rng.normal(0, 0.6), rng.uniform(0.3, 1.2) * 256 * unit
+        thick, dark = rng.uniform(0.5, 1.3) * fineness * unit, int(rng.uniform(150, 255))
         along = np.linspace(0, 1, 24)
-        angles = turn + curve * along
-        steps = np.stack([np.cos(angles), np.sin(angles)], 1) * length / len(along)
-        points = (start + np.cumsum(steps, 0)) * fine
-        tone = int(rng.uniform(150, 255))
-        for k in range(len(points) - 1):  # the tip is thinner
-            pen.line([tuple(points[k]), tuple(points[k + 1])], fill=tone,
-                     width=max(1, round(thick * fine * (1.3 - 0.9 * along[k]))))
+        angles = turn + rng.normal(0, 0.7) * along + rng.normal(0, 0.9) * along**2
+        points = start + np.cumsum(np.stack([np.cos(angles), np.sin(angles)], 1), 0) * length / len(along)
+        for part, share in ((slice(0, 12), 1.2), (slice(11, 19), 0.8), (slice(18, 24), 0.5)):  # thinner to the tip
+            pen.line([tuple(p) for p in points[part] * fine], fill=dark, width=max(1, round(thick * fine * share)),
+                     joint="curve")
+    if amount == 0:
+        return image
     cover = np.asarray(layer.reduce(fine), np.float32)[:, :, None] / 255
-    colour = _between(rng, np.array([[0.10, 0.08, 0.08], [0.28, 0.18, 0.13]], np.float32))
-    return image + 0.9 * cover * (colour - image)
+    return image + 0.85 * cover * (colour - image)
 
 
 def _light(rng: np.random.Generator, image: np.ndarray, unit: float, amount: float) -> np.ndarray:
     height, width = image.shape[:2]
-    shift, rim, rim_at = rng.normal(0, 0.12, 2), rng.random(), rng.uniform(0.98, 1.12)
+    shift_y, shift_x = (float(v) for v in rng.normal(0, 0.12, 2))
+    rim, rim_at, bubbly = rng.random(), float(rng.uniform(0.98, 1.15)), rng.random() < 0.25
     glow = _clouds(rng, (height, width), 150 * unit)
-    bubbles = [(rng.random(2), rng.uniform(2, 9) * unit) for _ in range(int(rng.integers(1, 9)))]
-    bubbly = rng.random() < 0.3
     if amount == 0:
         return image
-    y = ((np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1)[:, None]
-    x = ((np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1)[None, :]
-    r = np.hypot((y - shift[0]) * height / max(height, width), (x - shift[1]) * width / max(height, width))
-    image = image * (1 + amount * (0.05 * glow - 0.28 * r**2.5))[:, :, None]
-    if bubbly:
-        rows, columns = np.ogrid[:height, :width]
-        for (down, right), radius in bubbles:
-            d = np.hypot(rows - down * height, columns - right * width) / radius
-            image = image * (1 - 0.25 * amount * np.exp(-((d - 1) / 0.14) ** 2))[:, :, None]
-            spot = np.hypot(rows - down * height + 0.35 * radius, columns - right * width + 0.35 * radius) / radius
-            image = image + 0.35 * amount * np.exp(-((spot / 0.28) ** 2))[:, :, None]
-    if rim < 0.22:  # the round field of view of the dermatoscope
-        image = image * (0.03 + 0.97 / (1 + np.exp(np.clip((r - rim_at) * 60, -50, 50))))[:, :, None]
+    y = ((np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1)[:, None] - shift_y
+    x = ((np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1)[None, :] - shift_x
+    r = np.sqrt((y * (height / max(height, width))) ** 2 + (x * (width / max(height, width))) ** 2)
+    shade = 1 + amount * (0.05 * glow - 0.26 * r * r * np.sqrt(r))
+    if rim < 0.08:  # the round field of view of the dermatoscope
+        shade = shade * (0.03 + 0.97 * _hill(-r, 60, -rim_at))
+    image = image * shade[:, :, None]
+    for _ in range(int(rng.integers(1, 9)) if bubbly else 0):  # bubbles in the gel: a thin dark ring with a glint
+        radius = float(rng.uniform(2, 9)) * unit
+        top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
+        reach = int(2 * radius) + 2
+        box = np.s_[max(0, top - reach):min(height, top + reach), max(0, left - reach):min(width, left + reach)]
+        rows, columns = np.ogrid[box]
+        ring = np.hypot(rows - top, columns - left) / radius
+        spot = np.hypot(rows - top + 0.35 * radius, columns - left + 0.35 * radius) / radius
+        part = image[box] * (1 - 0.25 * amount * np.exp(-(((ring - 1) / 0.14) ** 2)))[:, :, None]
+        image[box] = part + 0.35 * amount * np.exp(-((spot / 0.28) ** 2))[:, :, None]
     return image
 
 
 # ---------------------------------------------------------------------------------------------- nuclei
 
-def _chromatin(rng: np.random.Generator, instances: np.ndarray, distance: np.ndarray, unit: float) -> np.ndarray:
-    """Texture inside nuclei, about -1..1: clumps, fine grain and a few dark or bright nucleoli."""
-    shape = instances.shape
-    clumps = 0.6 * _clouds(rng, shape, 5 * unit) + 0.4 * _clouds(rng, shape, 2.2 * unit)
-    return clumps
-
-
-def _fluorescence(ground_rng: np.random.Generator, nucleus_rng: np.random.Generator, distance: np.ndarray,
-                  instances: np.ndarray, number: int, unit: float, dials: _Dials) -> np.ndarray:
-    shape = instances.shape
-    dark, haze = ground_rng.uniform(0.015, 0.12), ground_rng.uniform(0.02, 0.12)
-    fog = 0.5 + 0.25 * _clouds(ground_rng, shape, 50 * unit)
-    bright = nucleus_rng.uniform(0.3, 0.85) * np.clip(nucleus_rng.lognormal(0, 0.3, number + 1), 0.4, 1.8)
-    soft = nucleus_rng.random(number + 1) < dials.defocus
-    texture = 0.5 * _clouds(nucleus_rng, shape, 5 * unit) + 0.5 * _clouds(nucleus_rng, shape, 2.4 * unit)
-    nucleoli = np.clip(_clouds(nucleus_rng, shape, 6 * unit) - 1.1, 0, 1)
-    # Paint past the outline too, with the brightness of the nearest nucleus, so that fading takes the right colour.
-    owner = _nearest_owner(instances)
-    dome = 0.82 + 0.18 * np.clip(distance / (5 * unit), 0, 1)
-    level = bright[owner] * dome * (1 + dials.texture * (0.13 * texture - 0.35 * nucleoli))
-    sharp = _fade(distance, dials.softness)
-    layer = sharp * level
-    blurred = gaussian_filter(layer * soft[owner], 2.6 * unit, truncate=3)
-    layer = np.where(soft[owner], 0, layer) + blurred
-    glow = gaussian_filter(layer, 9 * unit, truncate=2.5)
-    image = dark + dials.contrast * (layer * (1 - dark)) + dials.texture * haze * (glow + 0.35 * fog * dark)
-    return np.repeat(image[:, :, None], 3, axis=2)
-
-
 def _nearest_owner(instances: np.ndarray) -> np.ndarray:
+    """Instance map in which background pixels carry the number of the nearest nucleus."""
     if not instances.any():
         return instances
-    from scipy.ndimage import distance_transform_edt
-
     rows, columns = distance_transform_edt(instances == 0, return_distances=False, return_indices=True)
     return instances[rows, columns]
 
 
+def _focus(layer: np.ndarray, soft: np.ndarray, blur: float) -> np.ndarray:
+    """Blur only what belongs to nuclei out of focus."""
+    if not soft.any():
+        return layer
+    return np.where(soft, 0, layer) + gaussian_filter(np.where(soft, layer, 0), blur, truncate=3)
+
+
+def _fluorescence(ground_rng: np.random.Generator, nucleus_rng: np.random.Generator, distance: np.ndarray,
+                  instances: np.ndarray, number: int, unit: float, dials: _Dials) -> np.ndarray:
+    """Grey light from nuclei on a dark, slightly foggy ground, float32 [H, W, 3]."""
+    shape, owner = instances.shape, _nearest_owner(instances)  # painted past the outline, where light still fades
+    dark, haze = float(ground_rng.uniform(0.015, 0.12)), float(ground_rng.uniform(0.03, 0.14))
+    fog = np.clip(0.5 + 0.3 * _clouds(ground_rng, shape, 50 * unit), 0, 2)
+    bright = nucleus_rng.uniform(0.3, 0.8) * np.clip(nucleus_rng.lognormal(0, 0.3, number + 1), 0.4, 1.8)
+    soft = (nucleus_rng.random(number + 1) < dials.defocus)[owner]
+    clumps = 0.6 * _clouds(nucleus_rng, shape, 6 * unit) + 0.5 * _clouds(nucleus_rng, shape, 3 * unit)
+    nucleoli = _hill(_clouds(nucleus_rng, shape, 6 * unit), 5, 1.5)
+    dome = 0.8 + 0.2 * np.clip(distance / (5 * unit), 0, 1)
+    level = bright.astype(np.float32)[owner] * dome * (1 + dials.texture * (0.12 * clumps - 0.3 * nucleoli))
+    layer = _focus(_fade(distance, dials.softness) * level, soft, 2.4 * unit)
+    glow = gaussian_filter(layer[::2, ::2], 5 * unit, truncate=2.5).repeat(2, 0).repeat(2, 1)[:shape[0], :shape[1]]
+    image = dark + dials.contrast * (1 - dark) * layer + dials.texture * haze * (glow + fog * dark)
+    return np.repeat(image[:, :, None], 3, axis=2)
+
+
 def _histology(ground_rng: np.random.Generator, nucleus_rng: np.random.Generator, distance: np.ndarray,
                instances: np.ndarray, number: int, unit: float, dials: _Dials) -> np.ndarray:
-    shape = instances.shape
-    pink, violet = ground_rng.choice([0.04, 0.35, 0.55]), ground_rng.choice([0.02, 0.06, 0.22])
-    turn = ground_rng.uniform(0, np.pi)
-    fibres = _clouds(ground_rng, shape, 6 * unit) * 0.5 + 0.6 * _clouds(ground_rng, shape, 22 * unit)
-    eosin = pink * np.clip(0.8 + dials.texture * 0.35 * fibres, 0, 2)
-    ground = violet * np.clip(1 + dials.texture * 0.25 * _clouds(ground_rng, shape, 30 * unit), 0, 2)
-    stain = nucleus_rng.uniform(0.6, 1.4) * np.clip(nucleus_rng.lognormal(0, 0.25, number + 1), 0.5, 1.7)
-    soft = nucleus_rng.random(number + 1) < dials.defocus
-    clumps = 0.6 * _clouds(nucleus_rng, shape, 5 * unit) + 0.5 * _clouds(nucleus_rng, shape, 2.2 * unit)
-    owner = _nearest_owner(instances)
-    rim = np.exp(-((distance - 1.2 * unit) / (1.4 * unit)) ** 2)
-    level = stain[owner] * (1 + dials.texture * (0.28 * clumps + 0.3 * rim))
-    layer = _fade(distance, dials.softness) * level
-    layer = np.where(soft[owner], 0, layer) + gaussian_filter(layer * soft[owner], 2.2 * unit, truncate=3)
-    hematoxylin = ground + dials.contrast * layer
-    del turn
-    return np.exp(-(hematoxylin[:, :, None] * HEMATOXYLIN + eosin[:, :, None] * EOSIN)).astype(np.float32)
+    """Light left by two stains, after Beer and Lambert: exp(-amount * optical density), float32 [H, W, 3]."""
+    shape, owner = instances.shape, _nearest_owner(instances)
+    pink, violet = [(0.38, 0.05), (0.04, 0.02), (0.06, 0.30), (0.22, 0.12)][int(ground_rng.integers(4))]
+    blue = _between(ground_rng, _BLUES)
+    # Fibres: a field stretched along a slowly turning direction, by shifting it along a smooth bend.
+    wave = _clouds(ground_rng, shape, 60 * unit)
+    y, x = np.ogrid[:shape[0], :shape[1]]
+    lean = float(ground_rng.uniform(0, np.pi))
+    phase = (y * float(np.sin(lean)) + x * float(np.cos(lean))).astype(np.float32) / (5 * unit) + 3.5 * wave
+    fibres = 0.5 * np.sin(phase) * _clouds(ground_rng, shape, 25 * unit) + 0.5 * _clouds(ground_rng, shape, 12 * unit)
+    holes = _hill(_clouds(ground_rng, shape, 60 * unit), 6, 1.5)  # gaps in the tissue
+    tissue = np.clip(1 + dials.texture * (0.28 * fibres - 0.8 * holes), 0.05, 2)
+    stain = nucleus_rng.uniform(0.8, 1.5) * np.clip(nucleus_rng.lognormal(0, 0.3, number + 1), 0.5, 1.7)
+    soft = (nucleus_rng.random(number + 1) < dials.defocus)[owner]
+    clumps = 0.6 * _clouds(nucleus_rng, shape, 6 * unit) + 0.5 * _clouds(nucleus_rng, shape, 2.5 * unit)
+    rim = np.exp(-(((distance - 1.2 * unit) / (1.6 * unit)) ** 2))
+    clear = (nucleus_rng.uniform(0, 0.5, number + 1).astype(np.float32)[owner] * _hill(distance, 1.0 / unit, 4 * unit))
+    level = stain.astype(np.float32)[owner] * (1 + dials.texture * (0.25 * clumps + 0.2 * rim - clear))
+    layer = _focus(_fade(distance, dials.softness) * np.clip(level, 0, None), soft, 2.2 * unit)
+    bluing = violet * tissue + dials.contrast * layer
+    return np.exp(-(bluing[:, :, None] * blue + (pink * tissue)[:, :, None] * _EOSIN))

@@ -20,7 +20,8 @@ def to_tensor(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, to
     """
     sizes = {sample.image.shape[:2] for sample in samples}
     if len(sizes) != 1:
-        raise ValueError(f"to_tensor needs samples of one size, got {sorted(sizes)}; cut windows with random_window first.")
+        raise ValueError(f"to_tensor needs one or more samples of one size, got sizes {sorted(sizes)}; cut "
+                         "windows with random_window first.")
     images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).contiguous().float() / 255
     masks = torch.from_numpy(np.stack([s.mask for s in samples]).astype(np.int64))
     if any(s.instances is None for s in samples):
@@ -75,7 +76,7 @@ def to_scale(image: np.ndarray | Sample, longest_side: int | None) -> np.ndarray
 
 
 class Augmentation:
-    """Random flips, quarter turns, a small affine change and a change of looks, the geometry shared by image, mask and ids.
+    """Random flips, quarter turns, a small affine change and a change of looks; image, mask and ids move together.
 
     Args: size: side of the square windows, in pixels. kind: "nuclei" adds grey inversion (dark nuclei on bright
     ground and the reverse teach a network both stains); "dermoscopy" and "unknown" do not.
@@ -96,12 +97,14 @@ class Augmentation:
             K.RandomVerticalFlip(p=0.5),
             K.RandomRotation90(times=(0, 3), p=1.0),
             K.RandomAffine(degrees=15, scale=(0.85, 1.2), shear=8, padding_mode="reflection", p=0.5),
-            data_keys=["input", "mask"], extra_args={},
+            data_keys=["input", "mask"],
         )
+        # ColorJitter multiplies. (ColorJiggle adds: that would turn dim fluorescence, mean 10 of 255, wholly black.)
         looks = [
-            K.ColorJiggle(brightness=0.15, contrast=0.2, saturation=0.2, hue=0.03, p=0.8),
+            K.ColorJitter(brightness=0.25, contrast=0.2, saturation=0.2, hue=0.03, p=0.8),
+            K.RandomGamma(gamma=(0.75, 1.35), p=0.3),
             K.RandomGaussianBlur((5, 5), (0.3, 1.2), p=0.2),
-            K.RandomGaussianNoise(std=0.03, p=0.3),
+            K.RandomGaussianNoise(std=0.02, p=0.3),
         ]
         if kind == "nuclei":
             looks.insert(0, K.RandomInvert(p=0.15))

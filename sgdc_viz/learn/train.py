@@ -117,21 +117,20 @@ def fit(
         ValueError: settings that do not fit, or a loss that is not finite (the last saved state is kept).
         FileExistsError: `out` holds another run's state and resume is False.
     """
-    from accelerate import Accelerator
     from accelerate.utils import set_seed
     from tqdm.auto import tqdm
 
     config = config or TrainConfig()
     if len(train) == 0:
         raise ValueError("the training set holds no image.")
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, cpu=cpu)
+    accelerator = _accelerator(config.mixed_precision, cpu)
     folder = Path(out) if out is not None else None
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     step, history = 0, []
     if folder is not None and (folder / STATE_FILE).exists():
         if not resume:
             raise FileExistsError(f"{str(folder)!r} holds another run: resume it (--resume) or choose a new folder.")
-        step, history = _load_state(folder / STATE_FILE, model, optimizer, config)
+        step, history = _load_state(folder / STATE_FILE, model, optimizer, config, accelerator.scaler)
 
     described = _describe(train, config, model)
     samples = _Scaled(train, config.longest_side)
@@ -141,53 +140,70 @@ def fit(
     score = _last_score(history)
 
     bar = tqdm(total=config.steps, initial=step, desc="train", disable=not (progress and main), unit="step")
-    with bar, torch.random.fork_rng(devices=_rng_devices(accelerator.device)):
-        net.train()
-        while step < config.steps:
-            set_seed(_mix(config.seed, step))
-            images, masks, instances = make_batch(samples, config, step)
-            if augment is not None:
-                images, masks, instances = augment(images, masks, instances)
-            share = slice(accelerator.process_index, None, accelerator.num_processes)
-            images, masks = images[share].to(accelerator.device), masks[share].to(accelerator.device)
-            instances = None if instances is None else instances[share].to(accelerator.device)
+    try:
+        with bar, torch.random.fork_rng(devices=_rng_devices(accelerator.device)):
+            net.train()
+            while step < config.steps:
+                set_seed(_mix(config.seed, step))
+                images, masks, instances = make_batch(samples, config, step)
+                if augment is not None:
+                    images, masks, instances = augment(images, masks, instances)
+                share = slice(accelerator.process_index, None, accelerator.num_processes)
+                images, masks = images[share].to(accelerator.device), masks[share].to(accelerator.device)
+                instances = None if instances is None else instances[share].to(accelerator.device)
 
-            for group in optimizer.param_groups:
-                group["lr"] = config.rate(step)
-            with accelerator.autocast():
-                losses = total_loss(net(images), masks, instances, config.edge_weight, config.edge_width)
-            if not torch.isfinite(losses["total"]):
-                raise ValueError(f"the loss became {losses['total'].item()} at step {step}: lower the learning rate.")
-            optimizer.zero_grad()
-            accelerator.backward(losses["total"])
-            accelerator.clip_grad_norm_(net.parameters(), config.grad_clip)
-            optimizer.step()
-            step += 1
+                for group in optimizer.param_groups:
+                    group["lr"] = config.rate(step)
+                with accelerator.autocast():
+                    losses = total_loss(net(images), masks, instances, config.edge_weight, config.edge_width)
+                if not torch.isfinite(losses["total"]):
+                    raise ValueError(f"the loss is {losses['total'].item()} at step {step}: lower the learning rate.")
+                optimizer.zero_grad()
+                accelerator.backward(losses["total"])
+                accelerator.clip_grad_norm_(net.parameters(), config.grad_clip)
+                optimizer.step()
+                step += 1
 
-            record = {"step": step, "rate": config.rate(step - 1)}
-            record |= {name: float(accelerator.reduce(loss.detach(), "mean")) for name, loss in losses.items()}
-            if validation is not None and config.validate_every and (
-                step % config.validate_every == 0 or step == config.steps
-            ):
-                record |= _validate(accelerator.unwrap_model(net), validation, config, described)
-                net.train()
-            history.append(record)
-            score = _last_score(history)
-            bar.update()
-            bar.set_postfix_str(f"loss {_recent(history):.3f}" + (f", val IoU {score:.3f}" if score is not None else ""))
-            stop = on_step is not None and on_step(step, record)
-            if folder is not None and main and (step % config.save_every == 0 or step == config.steps or stop):
-                _save_state(folder / STATE_FILE, accelerator.unwrap_model(net), optimizer, config, step, history)
-            if stop:
-                break
+                record = {"step": step, "rate": config.rate(step - 1)}
+                record |= {name: float(accelerator.reduce(loss.detach(), "mean")) for name, loss in losses.items()}
+                if validation is not None and _due(config.validate_every, step, config.steps):
+                    record |= _validate(accelerator.unwrap_model(net), validation, config, described)
+                    net.train()
+                history.append(record)
+                score = _last_score(history)
+                bar.update()
+                shown = f"loss {_recent(history):.3f}" + (f", val IoU {score:.3f}" if score is not None else "")
+                bar.set_postfix_str(shown, refresh=False)
+                stop = on_step is not None and on_step(step, record)
+                if folder is not None and main and (stop or _due(config.save_every, step, config.steps)):
+                    state = (accelerator.unwrap_model(net), optimizer, config, step, history, accelerator.scaler)
+                    _save_state(folder / STATE_FILE, *state)
+                if stop:
+                    break
+    finally:
+        accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # accelerate had wrapped model.forward
+        model.eval()
 
     training = {"config": asdict(config), "step": step, "loss": _recent(history)}
     model.info = CheckpointInfo("trained", model.config, described, {}, training)
-    model.eval()
     if folder is not None and main:
         save_checkpoint(folder / MODEL_FILE, model, data=described, training=training)
         (folder / HISTORY_FILE).write_text(json.dumps(history), encoding="utf-8")
     return history
+
+
+def _accelerator(mixed_precision: str, cpu: bool):
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # it is one per process: let a second fit choose another precision
+    # Arms other than "structure" leave proj_guidance without a gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=mixed_precision, cpu=cpu, kwargs_handlers=[unused])
+
+
+def _due(every: int, step: int, last: int) -> bool:
+    return every > 0 and (step % every == 0 or step == last)
 
 
 def make_batch(samples: Sequence[Sample], config: TrainConfig, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -266,8 +282,10 @@ def _last_score(history: list[dict]) -> float | None:
 # --- the complete state, for an exact resume ------------------------------------------------------------------------
 
 
-def _save_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, step: int, history: list[dict]) -> None:
-    """Weights, AdamW's two moments, step and history in one safetensors file."""
+def _save_state(
+    path: Path, model: SGDCNet, optimizer, config: TrainConfig, step: int, history: list[dict], scaler
+) -> None:
+    """Weights, AdamW's two moments, step, history and fp16's loss scale in one safetensors file."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
@@ -276,11 +294,14 @@ def _save_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, step
         "model_config": json.dumps(model.config.to_dict()),
         "step": str(step),
         "history": json.dumps(history),
+        "scaler": json.dumps(scaler.state_dict() if scaler is not None else None),
     }
     write_safetensors(path, tensors, metadata)
 
 
-def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig) -> tuple[int, list[dict]]:
+def _load_state(
+    path: Path, model: SGDCNet, optimizer, config: TrainConfig, scaler
+) -> tuple[int, list[dict]]:
     tensors, metadata = read_safetensors(path)
     same = json.loads(json.dumps(asdict(config))) | {"save_every": 0, "validate_every": 0}
     before = json.loads(metadata["train_config"]) | {"save_every": 0, "validate_every": 0}
@@ -296,6 +317,8 @@ def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig) -> t
             _, index, key = name.split(".")
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if scaler is not None:
+        scaler.load_state_dict(json.loads(metadata["scaler"]))
     return int(metadata["step"]), json.loads(metadata["history"])
 
 

@@ -38,7 +38,9 @@ def load_authors_state_dict(module: nn.Module, state_dict: Mapping[str, Tensor])
         if name in given and given[name].shape != own[name].shape
     ]
     problems = [("missing", missing), ("unknown", extra), ("of another shape", wrong)]
-    told = "; ".join(f"{what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for what, names in problems if names)
+    told = "; ".join(
+        f"{what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" for what, names in problems if names
+    )
     if told:
         raise ValueError(
             f"these weights do not fit this {type(module).__name__} ({told}). Check its widths, heads and kernel size."

@@ -22,6 +22,9 @@ from torch import Tensor
 
 PADDINGS = ("zeros", "replicate", "renormalize")
 
+# "renormalize" divides by the kernel's mass inside the image, which is 0 if a sharp kernel looks only outside: 0/0.
+_LEAST_MASS = 1e-6
+
 # On a CPU the work is cut into tiles of about this many output values, so that the running sum stays in the cache.
 # 2**20 was the best of 2**15 ... 2**20 on a two-core machine (see `make bench`). A GPU takes everything in one tile.
 _CPU_TILE = 2**20
@@ -38,7 +41,7 @@ def dynamic_conv2d(x: Tensor, kernels: Tensor, padding: str = "zeros") -> Tensor
             7 x 7 kernel keeps 33 % of its mass in a corner and 57 % at an edge.
             "replicate": the border pixel goes on for ever; kernels keep their full mass.
             "renormalize": zeros, then divide by the kernel's mass inside the image, so that a constant image stays
-            constant. Meant for kernels >= 0.
+            constant. Meant for kernels >= 0. A kernel with less than 1e-6 of its mass inside fades to 0.
 
     Returns:
         [B, C, H, W], in the wider of the two input dtypes.
@@ -55,7 +58,7 @@ def dynamic_conv2d(x: Tensor, kernels: Tensor, padding: str = "zeros") -> Tensor
     out = _valid(_pad(x, k // 2, padding), kernels)
     if padding == "renormalize":
         ones = x.new_ones(x.shape[0], kernels.shape[1], *x.shape[2:])  # one channel a head: [B, heads, H, W]
-        mass = _valid(_pad(ones, k // 2, padding), kernels)
+        mass = _valid(_pad(ones, k // 2, padding), kernels).clamp_min(_LEAST_MASS)
         out = (out.unflatten(1, (kernels.shape[1], -1)) / mass[:, :, None]).flatten(1, 2)
     return out
 
@@ -74,7 +77,7 @@ def dynamic_conv2d_reference(x: Tensor, kernels: Tensor, padding: str = "zeros")
     out = (patches * weights).sum(3)  # [B, heads, C/heads, H, W]
     if padding == "renormalize":
         inside = F.unfold(_pad(torch.ones_like(x[:, :1]), k // 2, padding), k).view(batch, 1, 1, k * k, height, width)
-        out = out / (inside * weights).sum(3)
+        out = out / (inside * weights).sum(3).clamp_min(_LEAST_MASS)
     return out.reshape(batch, channels, height, width)
 
 

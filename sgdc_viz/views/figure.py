@@ -1,0 +1,437 @@
+"""What a view returns: one `Figure`, drawn twice from one description.
+
+`to_html` gives HTML with inline SVG for the app: sharp at any size, text that a screen reader reads and that wraps on a
+phone. `to_png` gives the static twin (matplotlib) for notebooks and papers. Nothing in it asks another host for
+anything: maps are embedded as lossless PNG, one map pixel for one PNG pixel.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+
+from .style import Scale, colour_table, number, png_uri
+
+CSS = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+LINKED_JS = files(__package__).joinpath("linked.js").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """Closed curves [n, 2] of (y, x) in image pixels, see `style.outlines_of`. style: "truth" (dashed) or "prediction"."""
+
+    label: str
+    curves: tuple[np.ndarray, ...]
+    style: str = "truth"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle [y0, y1) x [x0, x1) in image pixels. style: "footprint" (solid) or "block" (dashed)."""
+
+    label: str
+    y0: float
+    x0: float
+    y1: float
+    x1: float
+    style: str = "footprint"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image, or a map over the image plane.
+
+    Attributes:
+        pixels: uint8 [h, w, 3], or float [h, w] with a `scale`.
+        alt: one sentence for those who do not see it.
+        stride: image pixels per pixel of `pixels`.
+        origin: (y, x) of its first pixel in the image.
+        outlines, boxes: drawn on top, in image pixels.
+        linked: shares zoom, cross-hair and the selected pixel with all linked pictures of the page; its `mark` moves.
+        mark: box around the selected pixel.
+        window: (y0, x0, y1, x1), the part to show first; None shows all.
+    """
+
+    pixels: np.ndarray
+    alt: str
+    scale: Scale | None = None
+    stride: int = 1
+    origin: tuple[int, int] = (0, 0)
+    outlines: tuple[Outline, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    linked: bool = False
+    mark: Box | None = None
+    window: tuple[int, int, int, int] | None = None
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(y0, x0, y1, x1): what it covers, in image pixels."""
+        (y, x), (h, w) = self.origin, self.pixels.shape[:2]
+        return y, x, y + h * self.stride, x + w * self.stride
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """A small grid of numbers, such as a kernel: float [k, k]. The centre is ringed; each cell tells its value."""
+
+    values: np.ndarray
+    scale: Scale
+    title: str
+    alt: str
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """One bar for each value, float [n]; `chosen` is marked with a triangle as well as with colour."""
+
+    values: np.ndarray
+    scale: Scale
+    alt: str
+    chosen: int | None = None
+
+
+@dataclass(frozen=True)
+class Words:
+    """Lines of text in place of a picture; the last line is set strong."""
+
+    lines: tuple[str, ...]
+
+
+Cell = Picture | Heat | Bars | Words | tuple[Heat, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading of a column, and the colour scale that all its cells share (None: no colour bar)."""
+
+    title: str
+    scale: Scale | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A finished figure.
+
+    Attributes:
+        name: short and unique on a page, such as "overview".
+        title: what is shown.
+        message: one plain sentence: what to see.
+        summary: the same in numbers.
+        alt: a description that says the conclusion.
+        rows: name of each row; compared rows share all scales.
+        columns: headings and scales.
+        cells: cells[row][column].
+        lead: one large picture in front of the grid.
+        legend: what lines and boxes mean, (style, text) pairs.
+        table: rows of text, the first is the heading.
+        faithfulness: largest |value rebuilt from the recorded parts - the network's own|; None where nothing inside
+            the network is shown.
+        data: further facts, written as data-* attributes.
+    """
+
+    name: str
+    title: str
+    message: str
+    summary: str
+    alt: str
+    rows: tuple[str, ...]
+    columns: tuple[Column, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+    lead: Picture | None = None
+    legend: tuple[tuple[str, str], ...] = ()
+    table: tuple[tuple[str, ...], ...] = ()
+    faithfulness: float | None = None
+    data: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self):
+        if len(self.cells) != len(self.rows) or any(len(row) != len(self.columns) for row in self.cells):
+            raise ValueError(f"figure {self.name!r}: cells must be {len(self.rows)} rows of {len(self.columns)} cells.")
+
+    @property
+    def badge(self) -> str:
+        """The faithfulness in words; empty where there is none."""
+        if self.faithfulness is None:
+            return ""
+        return f"Faithful: rebuilt from the recorded parts, off by at most {number(self.faithfulness, 2)}."
+
+    def to_html(self) -> str:
+        """HTML for a page that carries `CSS` (and, for linked pictures, `LINKED_JS`)."""
+        return _html(self)
+
+    def to_png(self, dpi: int = 110) -> bytes:
+        """The static twin: a PNG file."""
+        return _png(self, dpi)
+
+    @cached_property
+    def _still(self) -> bytes:
+        return self.to_png()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        """In a notebook: the static twin, with the alt text beside it."""
+        return {"image/png": self._still, "text/plain": self.alt}
+
+
+# --- HTML ------------------------------------------------------------------------------------------------------------
+
+
+def _html(figure: Figure) -> str:
+    e = escape
+    data = "".join(f' data-{e(k)}="{e(v)}"' for k, v in figure.data)
+    if figure.faithfulness is not None:
+        data += f' data-faithfulness="{figure.faithfulness:.3e}"'
+    parts = [
+        f'<figure class="sg-figure sg-{e(figure.name)}" data-figure="{e(figure.name)}" aria-label="{e(figure.title)}"'
+        f'{data} style="--columns:{len(figure.columns)};--rows:{len(figure.rows)}">',
+        f'<h2 class="sg-title">{e(figure.title)}</h2><p class="sg-message">{e(figure.message)}</p><div class="sg-body">',
+    ]
+    if figure.lead is not None:
+        zoom = "".join(
+            f'<button type="button" class="sg-zoom" data-zoom="{z}" aria-pressed="false">{text}</button>'
+            for z, text in (("1", "whole image"), ("2", "2×"), ("4", "4×"))
+        )
+        parts.append(
+            f'<div class="sg-lead">{_svg(figure.lead, focusable=True)}'
+            + (_bar(figure.lead.scale) if figure.lead.scale else "")
+            + f'<div class="sg-tools" role="group" aria-label="Zoom of all linked pictures">Zoom {zoom}</div></div>'
+        )
+    parts.append('<div class="sg-grid">')
+    for c, column in enumerate(figure.columns, start=2):
+        parts.append(f'<div class="sg-head" style="--r:1;--c:{c}">{e(column.title)}</div>')
+        if column.scale is not None:
+            parts.append(f'<div class="sg-foot" style="--r:{len(figure.rows) + 2};--c:{c}">{_bar(column.scale)}</div>')
+    for r, (name, row) in enumerate(zip(figure.rows, figure.cells, strict=True), start=2):
+        if name:
+            parts.append(f'<div class="sg-row" style="--r:{r};--c:1"><span>{e(name)}</span></div>')
+        for c, cell in enumerate(row, start=2):
+            parts.append(f'<div class="sg-cell" style="--r:{r};--c:{c}">{_cell(cell)}</div>')
+    parts.append("</div></div>")
+    if figure.legend:
+        keys = "".join(f'<li><span class="sg-key sg-key-{e(style)}"></span>{e(text)}</li>' for style, text in figure.legend)
+        parts.append(f'<ul class="sg-legend">{keys}</ul>')
+    if figure.table:
+        head, *body = figure.table
+        rows = "".join("<tr>" + "".join(f"<td>{e(v)}</td>" for v in row) + "</tr>" for row in body)
+        head = "".join(f'<th scope="col">{e(v)}</th>' for v in head)
+        parts.append(f'<table class="sg-table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
+    badge = f' <span class="sg-badge">{e(figure.badge)}</span>' if figure.badge else ""
+    parts.append(f'<figcaption class="sg-summary">{e(figure.summary)}{badge}</figcaption></figure>')
+    return "".join(parts)
+
+
+def _bar(scale: Scale) -> str:
+    table = colour_table(scale.cmap)[np.linspace(0, 255, 17).astype(int)]
+    stops = ",".join("#" + "".join(f"{c:02x}" for c in colour) for colour in table)
+    ticks = "".join(f"<span>{escape(t)}</span>" for t in scale.ticks)
+    return (
+        f'<div class="sg-bar" style="background:linear-gradient(to right,{stops})"></div>'
+        f'<div class="sg-ticks">{ticks}</div><div class="sg-unit">{escape(scale.label)}</div>'
+    )
+
+
+def _cell(cell: Cell) -> str:
+    if isinstance(cell, tuple):
+        return '<div class="sg-many">' + "".join(_cell(heat) for heat in cell) + "</div>"
+    if isinstance(cell, Picture):
+        return _svg(cell)
+    if isinstance(cell, Heat):
+        return _heat_svg(cell)
+    if isinstance(cell, Bars):
+        return _bars_svg(cell)
+    *lines, last = (escape(line) for line in cell.lines)
+    return '<div class="sg-words">' + "".join(f"<p>{line}</p>" for line in lines) + f"<p><strong>{last}</strong></p></div>"
+
+
+def _svg(picture: Picture, focusable: bool = False) -> str:
+    y0, x0, y1, x1 = picture.box
+    wy0, wx0, wy1, wx1 = picture.window or picture.box
+    shapes = []
+    for outline in picture.outlines:
+        path = "".join(
+            "M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in curve[:-1]) + "Z" for curve in outline.curves if len(curve) > 3
+        )
+        shapes.append(f'<path class="sg-halo" d="{path}"/><path class="sg-line sg-{escape(outline.style)}" d="{path}"/>')
+    shapes += [_rect(box) for box in picture.boxes]
+    data = ""
+    if picture.linked:
+        data = f' data-height="{y1 - y0}" data-width="{x1 - x0}"'
+        if picture.mark is not None:
+            m = picture.mark
+            data += f' data-side="{m.y1 - m.y0:g}"'
+            shapes.append(f'<path class="sg-cross" d=""/><g class="sg-mark">{_rect(m)}</g>')
+    focus = ' tabindex="0" role="application" aria-roledescription="pixel picker"' if focusable else ' role="img"'
+    css = "sg-plane sg-linked" if picture.linked else "sg-plane"
+    return (
+        f'<svg class="{css}"{focus} aria-label="{escape(picture.alt)}"{data} '
+        f'viewBox="{wx0} {wy0} {wx1 - wx0} {wy1 - wy0}">'
+        f'<image href="{png_uri(picture.pixels, picture.scale)}" x="{x0}" y="{y0}" width="{x1 - x0}" '
+        f'height="{y1 - y0}" preserveAspectRatio="none"/>{"".join(shapes)}</svg>'
+    )
+
+
+def _rect(box: Box) -> str:
+    place = f'x="{box.x0:g}" y="{box.y0:g}" width="{box.x1 - box.x0:g}" height="{box.y1 - box.y0:g}"'
+    return (
+        f'<rect class="sg-halo" {place}/><rect class="sg-line sg-{escape(box.style)}" {place}>'
+        f"<title>{escape(box.label)}</title></rect>"
+    )
+
+
+def _heat_svg(heat: Heat) -> str:
+    k, n = heat.values.shape
+    cells = "".join(
+        f'<rect x="{x}" y="{y}" width="1.02" height="1.02" fill="{heat.scale.colour(v)}">'
+        f"<title>{_offset(y - k // 2, x - n // 2)}: {number(v)}</title></rect>"
+        for (y, x), v in np.ndenumerate(heat.values)
+    )
+    place = f'x="{n // 2}" y="{k // 2}" width="1" height="1"'
+    return (
+        f'<div class="sg-heat"><svg class="sg-plane" role="img" aria-label="{escape(heat.alt)}" viewBox="0 0 {n} {k}">'
+        f'{cells}<rect class="sg-halo" {place}/><rect class="sg-line sg-centre" {place}/></svg>'
+        f"<span>{escape(heat.title)}</span></div>"
+    )
+
+
+def _offset(dy: int, dx: int) -> str:
+    """(-1, 2) -> "1 up, 2 right"."""
+    words = [f"{abs(d)} {names[d > 0]}" for d, names in ((dy, ("up", "down")), (dx, ("left", "right"))) if d]
+    return ", ".join(words) or "centre"
+
+
+def _bars_svg(bars: Bars) -> str:
+    n, low, high = len(bars.values), bars.scale.low, bars.scale.high
+    rects = []
+    for i, v in enumerate(bars.values):
+        height = 100 * float(np.clip((v - low) / (high - low), 0, 1))
+        rects.append(
+            f'<rect class="{"sg-chosen" if i == bars.chosen else "sg-plain"}" x="{i + 0.12:g}" y="{100 - height:.2f}" '
+            f'width="0.76" height="{height:.2f}"><title>channel {i}: {number(v)}</title></rect>'
+        )
+    if bars.chosen is not None:
+        x = bars.chosen + 0.5
+        rects.append(f'<path class="sg-chosen" d="M{x - 0.6} 106L{x + 0.6} 106L{x} 101Z"/>')
+    lines = "".join(f'<path class="sg-rule" d="M0 {y}H{n}"/>' for y in (0, 50, 100))
+    ticks = "".join(f"<span>{t}</span>" for t in reversed(bars.scale.ticks))
+    return (
+        f'<div class="sg-bars"><div class="sg-axis" aria-hidden="true">{ticks}</div>'
+        f'<svg role="img" aria-label="{escape(bars.alt)}" viewBox="0 -2 {n} 110" preserveAspectRatio="none">'
+        f'{lines}{"".join(rects)}</svg></div><div class="sg-unit">{escape(bars.scale.label)}</div>'
+    )
+
+
+# --- the static twin -------------------------------------------------------------------------------------------------
+
+LINE_STYLES = {"truth": ("white", (0, (3, 2))), "prediction": ("#ffd60a", "-"), "footprint": ("white", "-"),
+               "block": ("#ffd60a", (0, (3, 2))), "centre": ("white", "-")}  # fmt: skip
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    n_rows, n_columns, lead = len(figure.rows), len(figure.columns), figure.lead is not None
+    unit = 2.1  # inches a cell
+    widths = ([n_rows * 1.0] if lead else []) + [1.0] * n_columns
+    width = unit * sum(widths) * 1.12 + 0.5
+    notes = textwrap.wrap(f"{figure.summary} {figure.badge}", int(width * 13.5))
+    notes += ["   ".join(row) for row in figure.table]
+    notes += [" · ".join(f"{style}: {text}" for style, text in figure.legend)] if figure.legend else []
+    message = textwrap.wrap(figure.message, int(width * 12))
+    top, bottom = 0.72 + 0.2 * len(message), 0.75 + 0.19 * len(notes)
+    height = unit * 1.1 * n_rows + top + bottom
+    canvas = Canvas(figsize=(width, height), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(canvas)
+    grid = canvas.add_gridspec(
+        n_rows, len(widths), width_ratios=widths, left=0.4 / width, right=1 - 0.1 / width,
+        top=1 - top / height, bottom=bottom / height, wspace=0.12, hspace=0.1,
+    )  # fmt: skip
+    canvas.text(0.1 / width, 1 - 0.08 / height, figure.title, size=13, weight="bold", va="top")
+    canvas.text(0.1 / width, 1 - 0.34 / height, "\n".join(message), size=10, va="top")
+    canvas.text(0.1 / width, 0.08 / height, "\n".join(notes), size=8.5, va="bottom", linespacing=1.35)
+    if lead:
+        _draw(canvas.add_subplot(grid[:, 0]), figure.lead)
+    for r, row in enumerate(figure.cells):
+        for c, cell in enumerate(row):
+            place = grid[r, c + lead]
+            if isinstance(cell, tuple):
+                many = place.subgridspec(-(-len(cell) // 2), 2, wspace=0.06, hspace=0.28)
+                axes = [canvas.add_subplot(many[i // 2, i % 2]) for i in range(len(cell))]
+                for ax, heat in zip(axes, cell, strict=True):
+                    _draw(ax, heat)
+                    ax.set_title(heat.title, size=7, pad=2)
+                box = place.get_position(canvas)
+            else:
+                ax = canvas.add_subplot(place)
+                _draw(ax, cell)
+                box = place.get_position(canvas)
+            if r == 0:
+                head = "\n".join(textwrap.wrap(figure.columns[c].title, 30))
+                canvas.text((box.x0 + box.x1) / 2, box.y1 + 0.16 / height, head, size=9, ha="center", va="bottom")
+            if c == 0 and figure.rows[r]:
+                canvas.text(box.x0 - 0.06 / width, (box.y0 + box.y1) / 2, figure.rows[r], size=10, weight="bold",
+                            rotation=90, ha="right", va="center")  # fmt: skip
+            scale = figure.columns[c].scale
+            if r == n_rows - 1 and scale is not None:
+                bar = canvas.add_axes([box.x0 + 0.04 * box.width, box.y0 - 0.16 / height, 0.92 * box.width, 0.09 / height])
+                bar.imshow(np.arange(256)[None], cmap=scale.cmap, aspect="auto", extent=(0, 1, 0, 1))
+                bar.set_yticks([])
+                bar.set_xticks([0, 0.5, 1], scale.ticks, size=7)
+                bar.tick_params(length=2, pad=1)
+                bar.set_xlabel("\n".join(textwrap.wrap(scale.label, 38)), size=7.5, labelpad=1)
+    file = io.BytesIO()
+    canvas.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _draw(ax, cell: Cell) -> None:
+    if isinstance(cell, Words):
+        ax.axis("off")
+        lines = [wrapped for line in cell.lines for wrapped in textwrap.wrap(line, 30)]
+        ax.text(0, 0.98, "\n".join(lines), size=8, va="top", transform=ax.transAxes, linespacing=1.4)
+        return
+    if isinstance(cell, Bars):
+        colours = ["#d95f02" if i == cell.chosen else "#4c78a8" for i in range(len(cell.values))]
+        ax.bar(np.arange(len(cell.values)), cell.values, color=colours)
+        if cell.chosen is not None:
+            ax.plot(cell.chosen, cell.scale.low - 0.05 * (cell.scale.high - cell.scale.low), "^", color="#d95f02",
+                    clip_on=False, markersize=4)  # fmt: skip
+        ax.set_ylim(cell.scale.low, cell.scale.high)
+        ax.tick_params(labelsize=6, length=2, pad=1)
+        ax.set_xticks([])
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xlabel(cell.scale.label, size=7)
+        return
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if isinstance(cell, Heat):
+        ax.imshow(cell.values, cmap=cell.scale.cmap, vmin=cell.scale.low, vmax=cell.scale.high, interpolation="nearest")
+        k = cell.values.shape[0] // 2
+        _draw_box(ax, Box("centre", k - 0.5, k - 0.5, k + 0.5, k + 0.5, "centre"))
+        return
+    y0, x0, y1, x1 = cell.box
+    kwargs = {} if cell.scale is None else dict(cmap=cell.scale.cmap, vmin=cell.scale.low, vmax=cell.scale.high)
+    ax.imshow(cell.pixels, extent=(x0, x1, y1, y0), interpolation="nearest", **kwargs)
+    for outline in cell.outlines:
+        colour, dashes = LINE_STYLES[outline.style]
+        for curve in outline.curves:
+            ax.plot(curve[:, 1], curve[:, 0], color="black", linewidth=1.8)
+            ax.plot(curve[:, 1], curve[:, 0], color=colour, linewidth=0.9, linestyle=dashes)
+    for box in (*cell.boxes, *([cell.mark] if cell.mark else [])):
+        _draw_box(ax, box)
+    wy0, wx0, wy1, wx1 = cell.window or cell.box
+    ax.set_xlim(wx0, wx1)
+    ax.set_ylim(wy1, wy0)
+
+
+def _draw_box(ax, box: Box) -> None:
+    from matplotlib.patches import Rectangle
+
+    colour, dashes = LINE_STYLES[box.style]
+    for edge, line, width in (("black", "-", 2.2), (colour, dashes, 1.1)):
+        ax.add_patch(Rectangle((box.x0, box.y0), box.x1 - box.x0, box.y1 - box.y0, fill=False, edgecolor=edge,
+                               linewidth=width, linestyle=line))  # fmt: skip

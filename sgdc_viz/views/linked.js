@@ -1,0 +1,107 @@
+// Links all pictures of the page: one zoom, one cross-hair, one selected pixel.
+// Runs once for each gr.HTML as its js_on_load, where Gradio gives: element, trigger, watch.
+const page = (window.sgdcPage ??= { zoom: 1, y: 0, x: 0, centre: [0, 0], key: null, stride: 1 });
+const linked = () => document.querySelectorAll("svg.sg-linked");
+const sizeOf = (svg) => [Number(svg.dataset.height), Number(svg.dataset.width)];
+const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
+function windowOf(height, width) {
+  if (page.zoom <= 1) return [0, 0, height, width];
+  const side = Math.round(Math.max(height, width) / page.zoom);
+  const start = (centre, size) => (side <= size ? clamp(centre - Math.floor(side / 2), 0, size - side) : (size - side) / 2);
+  return [start(page.centre[0], height), start(page.centre[1], width), side, side];
+}
+
+function draw() {
+  for (const svg of linked()) {
+    const [height, width] = sizeOf(svg);
+    const [y0, x0, h, w] = windowOf(height, width);
+    svg.setAttribute("viewBox", `${x0} ${y0} ${w} ${h}`);
+    const side = Number(svg.dataset.side);
+    for (const rect of svg.querySelectorAll(".sg-mark rect")) {
+      // the footprint: centred on the feature pixel that the selected pixel lies in
+      const corner = (n) => Math.floor(n / page.stride) * page.stride - (side - page.stride) / 2;
+      rect.setAttribute("y", corner(page.y));
+      rect.setAttribute("x", corner(page.x));
+    }
+  }
+  for (const button of document.querySelectorAll("button.sg-zoom"))
+    button.setAttribute("aria-pressed", String(Number(button.dataset.zoom) === page.zoom));
+}
+
+function keepInView() {
+  for (const svg of linked()) {
+    const [y0, x0, h, w] = windowOf(...sizeOf(svg));
+    if (page.y < y0 || page.y >= y0 + h || page.x < x0 || page.x >= x0 + w) page.centre = [page.y, page.x];
+    return;
+  }
+}
+
+function pixelAt(event) {
+  const svg = event.target.closest?.("svg.sg-linked");
+  if (!svg) return null;
+  const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+  const [height, width] = sizeOf(svg);
+  const [y, x] = [Math.floor(point.y), Math.floor(point.x)];
+  return y < 0 || x < 0 || y >= height || x >= width ? null : [y, x];
+}
+
+function select(y, x) {
+  [page.y, page.x] = [y, x];
+  keepInView();
+  draw();
+  trigger("select", { index: [x, y], value: null });
+}
+
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button.sg-zoom");
+  if (button) {
+    page.zoom = Number(button.dataset.zoom);
+    page.centre = [page.y, page.x];
+    draw();
+    return;
+  }
+  const pixel = pixelAt(event);
+  if (pixel) select(...pixel);
+});
+
+element.addEventListener("keydown", (event) => {
+  const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
+  const svg = event.target.closest?.("svg.sg-linked");
+  if (!step || !svg) return;
+  event.preventDefault();
+  const [height, width] = sizeOf(svg);
+  const by = event.shiftKey ? 10 : 1;
+  select(clamp(page.y + step[0] * by, 0, height - 1), clamp(page.x + step[1] * by, 0, width - 1));
+});
+
+element.addEventListener("pointermove", (event) => {
+  const pixel = pixelAt(event);
+  for (const svg of linked()) {
+    const [height, width] = sizeOf(svg);
+    const path = pixel ? `M0 ${pixel[0] + 0.5}H${width}M${pixel[1] + 0.5} 0V${height}` : "";
+    svg.querySelector(".sg-cross")?.setAttribute("d", path);
+  }
+});
+element.addEventListener("pointerleave", () => {
+  for (const cross of document.querySelectorAll(".sg-cross")) cross.setAttribute("d", "");
+});
+
+function read() {
+  const told = element.querySelector("[data-y]");
+  if (told) [page.y, page.x] = [Number(told.dataset.y), Number(told.dataset.x)];
+  const figure = element.querySelector("[data-key]");
+  if (figure) {
+    page.stride = Number(figure.dataset.stride);
+    if (figure.dataset.key !== page.key) {
+      page.key = figure.dataset.key;
+      page.zoom = Number(figure.dataset.zoom);
+      page.centre = [Number(figure.dataset.row), Number(figure.dataset.column)];
+      [page.y, page.x] = page.centre;
+    }
+  }
+  keepInView();
+  draw();
+}
+watch("value", read);
+read();

@@ -1,0 +1,157 @@
+"""The picture that makes the point: gates and kernel entropy of the finest block, guided above pooled, on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .figure import Box, Column, Figure, Outline, Picture
+from .style import MAPS, number, outlines_of, percent, shared_scale
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMaps:
+    """What one dynamic block does at each pixel of its feature map, each float [h, w].
+
+    Attributes:
+        gate_static, gate_dynamic: mean over the channels of the two gates, 0..1.
+        entropy: mean over the heads of `kernel_entropy`, 0 (one neighbour only) .. 1 (all neighbours alike).
+        faithfulness: largest |rebuilt - the network's own| over the pixels that were checked.
+    """
+
+    gate_static: np.ndarray
+    gate_dynamic: np.ndarray
+    entropy: np.ndarray
+    faithfulness: float
+
+
+COLUMNS = (
+    ("gate_static", "Gate of the static branch", "mean over channels, 0 shut, 1 open", "gate"),
+    ("gate_dynamic", "Gate of the dynamic branch", "mean over channels, 0 shut, 1 open", "gate"),
+    ("entropy", "Kernel entropy", "mean over heads, 0 one neighbour, 1 all alike", "entropy"),
+)
+
+
+def overview(
+    image: np.ndarray,
+    maps: Mapping[str, BlockMaps],
+    *,
+    stride: int,
+    pool_size: int,
+    pixel: tuple[int, int],
+    taps: int = 7,
+    truth: np.ndarray | None = None,
+    zoom: int = 1,
+    trained: bool = True,
+    key: str = "",
+) -> Figure:
+    """Gates and kernel entropy of one block of two networks, side by side on one scale for each quantity.
+
+    Args:
+        image: uint8 [H, W, 3], as the networks saw it.
+        maps: name of a network -> its maps [h, w]; first the guided one, then the pooled one.
+        stride: image pixels per feature pixel.
+        pool_size: p of the pooled network, in feature pixels.
+        pixel: (y, x) selected image pixel.
+        taps: k of the k x k kernels.
+        truth: object numbers (or a binary mask) [H, W], 0 background; None where nobody knows it.
+        zoom: show 1/zoom of the longer side at first, around the pixel.
+        trained: False for random weights; the text then claims nothing about outlines.
+        key: names the image; a page that gets another key forgets its zoom.
+
+    Raises:
+        ValueError: maps of unequal shape, or a pixel outside the image.
+    """
+    check_pixel(pixel, image)
+    first, second = maps.values()
+    if first.entropy.shape != second.entropy.shape:
+        raise ValueError(f"maps to compare must agree in shape, got {first.entropy.shape} and {second.entropy.shape}.")
+    outlines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    mark = footprint(pixel, stride, taps)
+    window = window_around(pixel, image.shape[:2], zoom)
+    common = dict(linked=True, mark=mark, window=window, outlines=outlines)
+
+    columns, rows = [], [[] for _ in maps]
+    for name, title, unit, look in COLUMNS:
+        scale = shared_scale(f"{title.lower()} ({unit})", *(getattr(m, name) for m in maps.values()), cmap=MAPS[look])
+        columns.append(Column(title, scale))
+        for row, (label, m) in zip(rows, maps.items(), strict=True):
+            pixels = getattr(m, name)
+            alt = f"{title}, {label}: {number(scale.low)} to {number(scale.high)} on the shared scale."
+            row.append(Picture(pixels, alt, scale, stride, **common))
+
+    within = [within_block_variation(m.gate_static, pool_size) for m in maps.values()]
+    side = pool_size * stride
+    summary = (
+        f"Finest block: one map pixel is {stride} × {stride} image pixels. Of all variation of the static gate, "
+        f"{percent(within[0])} happens inside the {side} × {side} pixel blocks when guided and {percent(within[1])} when "
+        f"pooled, which makes its kernels and gates from averages over those blocks."
+    )
+    names = list(maps)
+    message = (
+        f"Look at the two rows: the {names[0]} network changes its gates and kernels along outlines, pixel by pixel; "
+        f"the {names[1]} one only block by block."
+    )
+    if not trained:
+        message = "Random weights, as a control: nothing was learnt, so what differs here is built in, not learnt."
+    return Figure(
+        name="overview",
+        title="What the finest block does where",
+        message=message,
+        summary=summary,
+        alt=f"{message} {summary}",
+        rows=tuple(names),
+        columns=tuple(columns),
+        cells=tuple(tuple(row) for row in rows),
+        lead=Picture(image, f"The image, {image.shape[0]} rows by {image.shape[1]} columns. Click a pixel, or move it "
+                     "with the arrow keys (shift: by ten).", **common),
+        legend=_legend(outlines, taps, stride),
+        faithfulness=max(m.faithfulness for m in maps.values()),
+        data=(("key", key), ("zoom", str(zoom)), ("stride", str(stride)), ("row", str(pixel[0])), ("column", str(pixel[1]))),
+    )  # fmt: skip
+
+
+def _legend(outlines: tuple[Outline, ...], taps: int, stride: int) -> tuple[tuple[str, str], ...]:
+    box = ("footprint", f"the {taps * stride} × {taps * stride} pixels that the selected pixel's kernels reach")
+    truth = ("truth", "true outline") if outlines else ("none", "no truth is known for this image")
+    return box, truth
+
+
+def within_block_variation(values: np.ndarray, pool_size: int) -> float:
+    """Share of the variance of a map [h, w] that lies inside its p x p blocks: 0 if each block has one value, 0..1."""
+    h, w = values.shape
+    p = pool_size
+    blocks = np.full((-(-h // p) * p, -(-w // p) * p), np.nan)
+    blocks[:h, :w] = values
+    blocks = blocks.reshape(blocks.shape[0] // p, p, -1, p)
+    inside = values - np.nanmean(blocks, (1, 3)).repeat(p, 0).repeat(p, 1)[:h, :w]
+    variance = float(np.var(values))
+    return 0.0 if variance < 1e-14 else min(1.0, float(np.mean(inside**2)) / variance)
+
+
+def footprint(pixel: tuple[int, int], stride: int, taps: int) -> Box:
+    """The image pixels that a k x k kernel reaches, around the feature pixel that `pixel` lies in."""
+    y, x = ((n // stride - taps // 2) * stride for n in pixel)
+    return Box(f"{taps} x {taps} taps", y, x, y + taps * stride, x + taps * stride)
+
+
+def window_around(pixel: tuple[int, int], shape: tuple[int, int], zoom: int) -> tuple[int, int, int, int]:
+    """(y0, x0, y1, x1): a square of 1/zoom of the longer side around `pixel`, kept inside the image where it fits."""
+    if zoom <= 1:
+        return 0, 0, *shape
+    side = round(max(shape) / zoom)
+    y0, x0 = (
+        int(np.clip(n - side // 2, 0, size - side)) if side <= size else (size - side) // 2
+        for n, size in zip(pixel, shape, strict=True)
+    )
+    return y0, x0, y0 + side, x0 + side
+
+
+def check_pixel(pixel: tuple[int, int], image: np.ndarray) -> None:
+    (y, x), (height, width) = pixel, image.shape[:2]
+    if not (0 <= y < height and 0 <= x < width):
+        raise ValueError(
+            f"pixel row {y}, column {x} is outside the image: rows go from 0 to {height - 1}, columns to {width - 1}."
+        )

@@ -1,0 +1,125 @@
+"""One look for all views: colour scales, outlines, and how numbers are written."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+# Perceptually uniform and safe for colour-blind readers; the last one is for values with a sign.
+MAPS = {"gate": "viridis", "entropy": "cividis", "kernel": "magma", "probability": "viridis", "edge": "magma",
+        "signed": "RdBu_r"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What colours mean: values from `low` to `high` take the colours of `cmap`; values beyond take the end colours.
+
+    Attributes:
+        label: quantity and unit, printed under the colour bar.
+        low, high: values at the two ends; low < high.
+        cmap: name of a matplotlib colour map.
+    """
+
+    label: str
+    low: float
+    high: float
+    cmap: str = "viridis"
+
+    def __post_init__(self):
+        if not self.low < self.high:
+            raise ValueError(f"scale {self.label!r}: low={self.low} must be below high={self.high}.")
+
+    def index(self, values: np.ndarray) -> np.ndarray:
+        """Values of any shape -> their place on the colour bar, uint8 0..255."""
+        place = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
+        return np.rint(255 * np.clip(place, 0, 1)).astype(np.uint8)
+
+    def colour(self, value: float) -> str:
+        """One value -> "#rrggbb"."""
+        return "#" + "".join(f"{c:02x}" for c in colour_table(self.cmap)[self.index(value)])
+
+    @property
+    def ticks(self) -> tuple[str, str, str]:
+        """The values at the left end, the middle and the right end of the colour bar, as written there."""
+        return tuple(number(v) for v in (self.low, (self.low + self.high) / 2, self.high))
+
+
+def shared_scale(label: str, *maps: np.ndarray, cmap: str = "viridis", symmetric: bool = False) -> Scale:
+    """One scale for maps that are to be compared: from the 1st to the 99th percentile of all their values together.
+
+    symmetric: from -m to +m with m the 99th percentile of |value|, so that zero has the middle colour.
+    """
+    values = np.concatenate([np.ravel(m) for m in maps])
+    if not np.isfinite(values).all():
+        raise ValueError(f"the map {label!r} holds NaN or infinite values: the network that made it is broken.")
+    if symmetric:
+        high = max(float(np.percentile(np.abs(values), 99)), 1e-6)
+        return Scale(label, -high, high, cmap)
+    low, high = (float(v) for v in np.percentile(values, (1, 99)))
+    if high - low < 1e-6:  # a constant map: put its value in the middle
+        low, high = low - 0.5, high + 0.5
+    return Scale(label, low, high, cmap)
+
+
+@lru_cache
+def colour_table(cmap: str) -> np.ndarray:
+    """uint8 [256, 3], RGB, of a matplotlib colour map."""
+    from matplotlib import colormaps
+
+    return np.rint(255 * colormaps[cmap](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
+
+
+def png_uri(pixels: np.ndarray, scale: Scale | None = None) -> str:
+    """An image (uint8 [H, W, 3]) or a map (float [H, W] with its scale) -> lossless "data:image/png;base64,...".
+
+    One map pixel is one PNG pixel: the page enlarges it, without smoothing, to any size.
+    """
+    from PIL import Image
+
+    if scale is None:
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+    else:
+        picture = Image.fromarray(scale.index(pixels)).convert("P")
+        picture.putpalette(colour_table(scale.cmap).tobytes())
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=6)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def outlines_of(labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Outlines of every object: labels [H, W], 0 background, one number per object (a binary mask: 0 and 1).
+
+    Returns:
+        closed curves, each float [n, 2] of (y, x) in image pixels, where pixel (i, j) covers [i, i+1) x [j, j+1).
+    """
+    from scipy.ndimage import find_objects
+    from skimage.measure import find_contours
+
+    labels = np.asarray(labels).astype(np.int32)
+    curves = []
+    for value, box in enumerate(find_objects(labels), start=1):
+        if box is not None:
+            inside = np.pad(labels[box] == value, 1)
+            start = np.array([box[0].start, box[1].start])
+            curves += [curve + start - 0.5 for curve in find_contours(inside.astype(float), 0.5)]
+    return tuple(curves)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A value as people write it: 3 significant digits, a true minus sign, no "-0"."""
+    if value == 0 or abs(value) < 1e-12:
+        return "0"
+    if abs(value) >= 1e4 or abs(value) < 1e-3:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
+    text = f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percent(share: float) -> str:
+    """A share 0..1 as percent, with one digit where it is small."""
+    value = 100 * share
+    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %" if value >= 0.1 else "under 0.1 %"

@@ -1,0 +1,90 @@
+"""From images to masks: any size, any scale, in tiles or in one piece."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sgdc_viz.learn.predict as predict
+from sgdc_viz.data import Sample
+from sgdc_viz.learn import CheckpointInfo, evaluate, predict_mask, predict_probability, prepare
+from sgdc_viz.nn import SGDCNet, SGDCNetConfig
+
+TINY = dict(encoder_channels=(8, 8, 16, 16), decoder_channels=(8, 8, 16, 16), mid_channels=8, kernel_size=3)
+
+
+def tiny(longest_side=None, **changes):
+    torch.manual_seed(0)
+    config = SGDCNetConfig.compact(**TINY, **changes)
+    model = SGDCNet(config).eval()
+    model.info = CheckpointInfo("tiny", config, {"kind": "nuclei", "longest_side": longest_side})
+    return model
+
+
+def picture(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (33, 17), (64, 96)])
+@pytest.mark.parametrize("longest_side", [None, 32, 100])
+def test_mask_has_the_size_of_the_image(size, longest_side):
+    mask = predict_mask(tiny(longest_side), picture(*size))
+    assert mask.shape == size and mask.dtype == bool
+
+
+def test_multi_class():
+    probability = predict_probability(tiny(num_classes=4), picture(20, 30))
+    np.testing.assert_allclose(probability.sum(0), 1, atol=1e-5)
+    mask = predict_mask(tiny(num_classes=4), picture(20, 30))
+    assert mask.shape == (20, 30) and mask.dtype == np.uint8 and mask.max() < 4
+
+
+def test_file_and_array_agree(tmp_path):
+    Image.fromarray(picture(30, 40)).save(tmp_path / "a b.png")
+    np.testing.assert_array_equal(
+        predict_probability(tiny(), tmp_path / "a b.png"), predict_probability(tiny(), picture(30, 40))
+    )
+
+
+def test_prepare_scales_to_the_models_scale():
+    assert prepare(tiny(100), picture(50, 200)).shape == (1, 3, 25, 100)
+    assert prepare(tiny(), picture(50, 200)).shape == (1, 3, 50, 200)
+    tensor = prepare(tiny(), np.full((4, 4, 3), 255, np.uint8))
+    assert tensor.min() == tensor.max() == 1
+
+
+def test_tiles_meet_without_a_seam(monkeypatch):
+    """Away from the image's borders a tiled prediction equals that in one piece, but for context cut off by a tile."""
+    model, image = tiny(), picture(300, 420)
+    whole = predict_probability(model, image)
+    monkeypatch.setattr(predict, "TILE", 256)
+    tiled = predict_probability(model, image)
+    assert np.abs(tiled - whole).max() < 0.02
+    assert np.abs(tiled - whole).mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_what_is_no_image_is_refused(bad):
+    with pytest.raises(ValueError, match="must be uint8 RGB"):
+        predict_mask(tiny(), bad)
+
+
+def test_training_mode_is_refused():
+    with pytest.raises(ValueError, match="model.eval"):
+        predict_mask(tiny().train(), picture(8, 8))
+
+
+def test_evaluate_counts_empty_and_missed():
+    model = tiny()
+    with torch.no_grad():
+        model.head.bias.fill_(-50)  # predicts nothing
+    full, empty = np.ones((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    samples = [Sample(picture(20, 20), full, None, "full", "a"), Sample(picture(20, 20), empty, None, "empty", "b")]
+    result = evaluate(model, samples)
+    assert [r["name"] for r in result["images"]] == ["full", "empty"]
+    assert result["summary"]["failures"] == 1 and result["summary"]["undefined"] == 1
+    assert result["summary"]["iou"]["mean"] == 0 and result["summary"]["iou"]["count"] == 1
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(model, [])
