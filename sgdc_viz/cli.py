@@ -99,6 +99,27 @@ def evaluate(
 
 
 @app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
+    name: Annotated[str, typer.Option(help="Name of the shipped model, such as nuclei-structure.")],
+    data: Data,
+    root: Root = None,
+    command: Annotated[str, typer.Option(help="The command that trained it, for the card.")] = "",
+    note: Annotated[str, typer.Option(help="A sentence about the data, for the card.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Where to put it (default: the assets folder).")] = None,
+    threads: Threads = None,
+) -> None:
+    """Measure a trained model (and its controls) on the test split and add it, with its card, to the shipped ones."""
+    from sgdc_viz import assets_dir
+    from sgdc_viz.data import open_dataset
+    from sgdc_viz.learn.publish import publish as run_publish
+
+    _set_threads(threads)
+    results = run_publish(run, name, command, open_dataset(data, root, "test"), out or assets_dir(), note)
+    print(f"{name}: IoU {results[name]['summary']['iou']['mean']:.3f}")
+
+
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     checkpoint: Annotated[str, typer.Option(help="Name of a shipped model, or a .safetensors file.")],

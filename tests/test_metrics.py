@@ -404,7 +404,7 @@ def test_agrees_with_monai_in_other_units(monai, pair, spacing):
 
 
 def test_where_monai_differs_empty_masks(monai):
-    """The one difference found: one mask empty. MONAI's NaN is dropped from its means, so a miss costs nothing there."""
+    """The one difference found: one mask empty. MONAI drops its NaN from means, so a miss costs nothing there."""
     something = square(5, 5, shape=EMPTY.shape)
     assert math.isnan(monai.hd95(EMPTY, something)) and math.isnan(monai.hd95(something, EMPTY))
     assert hd95(EMPTY, something) == hd95(something, EMPTY) == 50

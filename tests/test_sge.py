@@ -24,7 +24,8 @@ def features(batch=2, deep=(2, 3), shallow=(9, 7), seed=1):
 def gates(sge, deep, shallow):
     """The two gate maps of one forward pass, read from the taps."""
     seen = []
-    handles = [tap.register_forward_hook(lambda *args: seen.append(args[-1])) for tap in (sge.gate_deep, sge.gate_shallow)]
+    taps = (sge.gate_deep, sge.gate_shallow)
+    handles = [tap.register_forward_hook(lambda module, inputs, output: seen.append(output)) for tap in taps]
     sge(deep, shallow)
     for handle in handles:
         handle.remove()
@@ -80,32 +81,30 @@ def test_sobel_gradcheck():
 # --- the gate -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def paper_gates():
-    """The gate maps of SGE at the paper's width m = 256, random weights and features, per `sobel_gate`."""
-    found = {}
-    for gate in ("channel_sum", "per_channel"):
-        torch.manual_seed(0)
-        sge = SGE(deep_channels=64, shallow_channels=64, mid_channels=256, sobel_gate=gate)
-        with torch.no_grad():
-            found[gate] = gates(sge, torch.randn(2, 64, 8, 8), torch.randn(2, 64, 32, 32))
-    return found
+def paper_width_gates(gate, train):
+    """The gate maps of SGE at the paper's width m = 256 with random weights and random features."""
+    torch.manual_seed(0)
+    sge = SGE(deep_channels=64, shallow_channels=64, mid_channels=256, sobel_gate=gate).train(train)
+    with torch.no_grad():
+        return gates(sge, torch.randn(2, 64, 8, 8), torch.randn(2, 64, 64, 64))
 
 
-def test_the_released_gate_is_stuck_open(paper_gates):
-    """256 channels sum to |G| of about 40, where the sigmoid is 1: the Sobel step is nearly a no-op."""
-    for gate in paper_gates["channel_sum"]:
+@pytest.mark.parametrize("train", [False, True])
+def test_the_released_gate_is_stuck_open(train):
+    """256 channels sum to |G| of 40 and more, where the sigmoid is 1: the Sobel step is nearly a no-op."""
+    for gate in paper_width_gates("channel_sum", train):
         assert gate.shape[1] == 1  # one map for all channels
-        assert 30 < gate.double().clamp(max=1 - 1e-16).logit().clamp(max=1e3).mean()
         assert (gate > 0.999).float().mean() > 0.95
+        assert gate.mean() > 0.998
 
 
-def test_the_per_channel_gate_works_where_the_sigmoid_has_a_slope(paper_gates):
-    for gate in paper_gates["per_channel"]:
+@pytest.mark.parametrize(("train", "mean"), [(False, 0.54), (True, 0.57)])
+def test_the_per_channel_gate_works_where_the_sigmoid_has_a_slope(train, mean):
+    for gate in paper_width_gates("per_channel", train):
         assert gate.shape[1] == 256
-        assert gate.mean().item() == pytest.approx(0.54, abs=0.02)
-        assert gate.std().item() == pytest.approx(0.04, abs=0.02)
-        assert (gate > 0.999).sum() == 0
+        assert gate.mean().item() == pytest.approx(mean, abs=0.01)
+        assert gate.std().item() == pytest.approx(0.035, abs=0.015)
+        assert gate.max() < 0.9
 
 
 @settings(deadline=None, max_examples=15)
@@ -205,9 +204,7 @@ def test_where_the_root_is_smooth_the_guard_changes_nothing():
     naive.load_state_dict(small_sge().state_dict())
     ours, theirs = (train_step_gradients(sge, *features(deep=(4, 5))) for sge in (small_sge(), naive))
     for name in ours:
-        if theirs[name].isfinite().all():
-            torch.testing.assert_close(ours[name], theirs[name], msg=lambda m, name=name: f"{name}: {m}")
-    assert theirs["fuse.conv.weight"].isfinite().all()  # so at least the last layers were compared
+        torch.testing.assert_close(ours[name], theirs[name], msg=lambda m, name=name: f"{name}: {m}")
 
 
 @EVERY_GATE

@@ -638,11 +638,12 @@ def _same_field(tiles: list) -> Iterator[tuple[int, int]]:
 
     Touching: the last line of one and the first line of the other correlate over 0.5, each is the other's best match,
     and the step between them is hardly larger than the step between neighbouring lines inside the two tiles (under 1.6
-    times). On the 530 images at hand that ratio falls into two heaps, 0.6..1.5 and above 2.
+    times). Measured on 530 images of stage1_train: of 465 mutual best matches 338 have a ratio under 1.6, nearly all of
+    them 0.8 to 1.2, and the other 127 nearly all over 4; what comes out is mostly mosaics of 2 x 2.
     """
     numbers = [number for number, _, _ in tiles]
     copies = _unit(np.stack([thumbnail.ravel() for _, thumbnail, _ in tiles]))
-    for a, b in np.argwhere(np.triu(copies @ copies.T > 0.95, k=1)):
+    for a, b in np.argwhere(np.triu(copies @ copies.T > 0.98, k=1)):
         yield numbers[a], numbers[b]
     for end_side, start_side in ((1, 0), (3, 2)):  # right meets left, bottom meets top
         ends = np.stack([borders[end_side] for _, _, borders in tiles])  # [tiles, 2 lines, pixels]

@@ -109,13 +109,15 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
             if max(width, height) > max_side:
                 raise ValueError(f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
                                  "smaller or cut out the part of interest.")
+            if image.format == "TIFF" and image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(258, (8,))) > 8:
+                return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit colour in planes
             image.load()
             try:
                 return ImageOps.exif_transpose(image), name
             except Exception:  # garbled EXIF: the picture itself is sound
                 return image, name
     except Image.UnidentifiedImageError:
-        return _open_other_tiff(data, max_side, name), name
+        return _open_with_tifffile(data, max_side, name), name
     except Image.DecompressionBombError:
         raise ValueError(f"{name!r} has far more than {max_side}x{max_side} pixels; make it smaller.") from None
     except MemoryError:
@@ -126,8 +128,10 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
         raise ValueError(f"{name!r} is damaged or incomplete ({error}); copy or download it again.") from None
 
 
-def _open_other_tiff(data: bytes, max_side: int, name: str) -> Image.Image:
-    """Microscope TIFFs that Pillow does not know (odd layouts), through tifffile, which scikit-image brings along."""
+def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
+    """Microscope TIFFs that Pillow does not know, through tifffile, which scikit-image brings along."""
+    if data.startswith((b"\x89PNG", b"\xff\xd8", b"BM")):
+        raise ValueError(f"{name!r} is damaged at its very beginning; copy or download it again.")
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         raise ValueError(f"{name!r} is not a PNG, JPEG, TIFF or BMP image, whatever its name says.")
     import tifffile

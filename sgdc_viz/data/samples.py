@@ -16,7 +16,7 @@ from sgdc_viz.data.images import Sample, load_image
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
 
 # Rows and columns cut out of the immunohistochemistry image: 256 x 256 pixels with nuclei of several shapes.
-IHC_DETAIL = (slice(64, 320), slice(160, 416))
+IHC_DETAIL = (slice(256, 512), slice(152, 408))
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ EXAMPLES = (
     Example("immunohistochemistry", "Immunohistochemistry, detail (real)", "nuclei",
             "Colon tissue, nuclei stained blue, a protein stained brown; a 256 × 256 pixel detail of scikit-image's "
             "picture. The networks for nuclei never saw this stain.",
-            (96, 100), _from_file("immunohistochemistry", IHC_DETAIL), zoom=2),
+            (171, 55), _from_file("immunohistochemistry", IHC_DETAIL), zoom=2),
     Example("synthetic-nuclei", "Nuclei, drawn, with exact truth", "synthetic",
             "Drawn by this project, so the true outline of every nucleus is known to the pixel.",
             (128, 128), lambda: synthetic_nuclei(11, 256, style="histology", count=38, defocus=0.0), zoom=2,
@@ -92,7 +92,7 @@ EXAMPLES = (
             has_truth=True),
     Example("immunohistochemistry-whole", "Immunohistochemistry, whole (real)", "nuclei",
             "The whole 512 × 512 picture that scikit-image carries; takes a few seconds.",
-            (160, 260), _from_file("immunohistochemistry-whole"), zoom=4),
+            (427, 207), _from_file("immunohistochemistry-whole"), zoom=4),
     Example("cell", "A living cell (real)", None,
             "A whole cell floating in saline, measured by its optical thickness: a cell, not a nucleus.",
             (308, 362), _from_file("cell"), zoom=2),

@@ -68,7 +68,7 @@ def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes:
     image *= 1 - halo * (1 - cover) * np.array([0.4, 1.0, 1.0], np.float32)  # a faint stain around the lesion
     image = _draw_hair(hair_rng, image, unit, dials.hair)
     image = _light(light_rng, image, unit, dials.illumination)
-    image = _camera(noise_rng, image, dials.blur * unit, dials.noise)
+    image = _camera(noise_rng, image, dials.blur, dials.noise)
     return Sample(image, (distance > 0).astype(np.uint8), None, f"dermoscopy-{seed}", f"dermoscopy-{seed}")
 
 
@@ -108,7 +108,7 @@ def synthetic_nuclei(seed: int, size: int | tuple[int, int] = 256, *, style: str
     if dials.illumination:
         glow = _clouds(light_rng, (height, width), 140 * unit)
         image = image * np.exp((0.22 if style == "fluorescence" else 0.06) * dials.illumination * glow)[:, :, None]
-    image = _camera(noise_rng, image, dials.blur * unit, dials.noise, grey=style == "fluorescence")
+    image = _camera(noise_rng, image, dials.blur, dials.noise, grey=style == "fluorescence")
     return Sample(image, (instances > 0).astype(np.uint8), instances, f"nuclei-{seed}", f"nuclei-{seed}")
 
 

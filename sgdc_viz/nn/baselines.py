@@ -122,8 +122,8 @@ class BaselineBlock(nn.Module):
         self.ls2 = nn.Parameter(torch.full((dim,), float(layer_scale_init)))
         self.drop_path = DropPath(drop_path)
 
-        with torch.device("meta"):  # only counted, never allocated
-            goal = _count(SGDC(dim, guidance_channels, heads, kernel_size, mlp_ratio))
+        with torch.device("meta"):  # only counted, never allocated (and it checks the arguments)
+            goal = _count(SGDC(dim, guidance_channels, heads, kernel_size, mlp_ratio, drop_path))
         hidden = max(1, round((goal - _count(self) - dim) / (2 * dim + 1)))  # an MLP has 2 d hidden + hidden + d
         self.mlp = nn.Sequential(nn.Conv2d(dim, hidden, 1), nn.GELU(), nn.Conv2d(hidden, dim, 1))
 

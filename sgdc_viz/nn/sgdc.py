@@ -111,7 +111,7 @@ class SGDC(nn.Module):
     ):
         super().__init__()
         if heads < 1 or dim % heads:
-            raise ValueError(f"dim={dim} is not divisible by heads={heads}: each head needs an equal share of channels.")
+            raise ValueError(f"dim={dim} is not divisible by heads={heads}: every head needs an equal share.")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} must be odd and positive, so that the kernel has a centre.")
         if kernel_source not in KERNEL_SOURCES:

@@ -209,7 +209,7 @@ def _html(figure: Figure) -> str:
         if name:
             parts.append(f'<div class="sg-row" style="--r:{r};--c:1"><span>{e(name)}</span></div>')
         for c, cell in enumerate(row, start=2):
-            parts.append(f'<div class="sg-cell" style="--r:{r};--c:{c}">{_cell(cell)}</div>')
+            parts.append(f'<div class="sg-cell" data-row="{e(name)}" style="--r:{r};--c:{c}">{_cell(cell)}</div>')
     parts.append("</div></div>")
     if figure.legend:
         keys = "".join(f'<li><span class="sg-key sg-key-{e(style)}"></span>{e(text)}</li>' for style, text in figure.legend)
@@ -354,7 +354,12 @@ def _png(figure: Figure, dpi: int) -> bytes:
     canvas.text(0.1 / width, 1 - 0.34 / height, "\n".join(message), size=10, va="top")
     canvas.text(0.1 / width, 0.08 / height, "\n".join(notes), size=8.5, va="bottom", linespacing=1.35)
     if lead:
-        _draw(canvas.add_subplot(grid[:, 0]), figure.lead)
+        ax = canvas.add_subplot(grid[:, 0])
+        _draw(ax, figure.lead)
+        box = grid[:, 0].get_position(canvas)
+        if figure.lead.scale is not None:
+            _draw_bar(canvas, (box.x0 + 0.25 * box.width, box.y0 - 0.16 / height, 0.5 * box.width, 0.09 / height),
+                      figure.lead.scale)  # fmt: skip
     for r, row in enumerate(figure.cells):
         for c, cell in enumerate(row):
             place = grid[r, c + lead]
@@ -377,12 +382,7 @@ def _png(figure: Figure, dpi: int) -> bytes:
                             rotation=90, ha="right", va="center")  # fmt: skip
             scale = figure.columns[c].scale
             if r == n_rows - 1 and scale is not None:
-                bar = canvas.add_axes([box.x0 + 0.04 * box.width, box.y0 - 0.16 / height, 0.92 * box.width, 0.09 / height])
-                bar.imshow(np.arange(256)[None], cmap=scale.cmap, aspect="auto", extent=(0, 1, 0, 1))
-                bar.set_yticks([])
-                bar.set_xticks([0, 0.5, 1], scale.ticks, size=7)
-                bar.tick_params(length=2, pad=1)
-                bar.set_xlabel("\n".join(textwrap.wrap(scale.label, 38)), size=7.5, labelpad=1)
+                _draw_bar(canvas, (box.x0 + 0.04 * box.width, box.y0 - 0.16 / height, 0.92 * box.width, 0.09 / height), scale)
     file = io.BytesIO()
     canvas.savefig(file, format="png")
     return file.getvalue()
@@ -404,18 +404,18 @@ def _draw(ax, cell: Cell) -> None:
         ax.tick_params(labelsize=6, length=2, pad=1)
         ax.set_xticks([])
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_xlabel(cell.scale.label, size=7)
+        ax.set_xlabel(cell.scale.label, size=7, labelpad=5)
         return
     ax.set_xticks([])
     ax.set_yticks([])
     if isinstance(cell, Heat):
-        ax.imshow(cell.values, cmap=cell.scale.cmap, vmin=cell.scale.low, vmax=cell.scale.high, interpolation="nearest")
+        ax.imshow(_coloured(cell.values, cell.scale), interpolation="nearest")
         k = cell.values.shape[0] // 2
         _draw_box(ax, Box("centre", k - 0.5, k - 0.5, k + 0.5, k + 0.5, "centre"))
         return
     y0, x0, y1, x1 = cell.box
-    kwargs = {} if cell.scale is None else dict(cmap=cell.scale.cmap, vmin=cell.scale.low, vmax=cell.scale.high)
-    ax.imshow(cell.pixels, extent=(x0, x1, y1, y0), interpolation="nearest", **kwargs)
+    pixels = cell.pixels if cell.scale is None else _coloured(cell.pixels, cell.scale)
+    ax.imshow(pixels, extent=(x0, x1, y1, y0), interpolation="nearest")
     for outline in cell.outlines:
         colour, dashes = LINE_STYLES[outline.style]
         for curve in outline.curves:
@@ -426,6 +426,19 @@ def _draw(ax, cell: Cell) -> None:
     wy0, wx0, wy1, wx1 = cell.window or cell.box
     ax.set_xlim(wx0, wx1)
     ax.set_ylim(wy1, wy0)
+
+
+def _coloured(values: np.ndarray, scale: Scale) -> np.ndarray:
+    return colour_table(scale.cmap)[scale.index(values)]
+
+
+def _draw_bar(canvas, place: tuple[float, float, float, float], scale: Scale) -> None:
+    bar = canvas.add_axes(place)
+    bar.imshow(colour_table(scale.cmap)[None], aspect="auto", extent=(0, 1, 0, 1))
+    bar.set_yticks([])
+    bar.set_xticks([0, 0.5, 1], scale.ticks, size=7)
+    bar.tick_params(length=2, pad=1)
+    bar.set_xlabel("\n".join(textwrap.wrap(scale.label, 38)), size=7.5, labelpad=1)
 
 
 def _draw_box(ax, box: Box) -> None:

@@ -26,21 +26,21 @@ def pixel_kernels(views: Mapping[str, PixelView], pixel: tuple[int, int]) -> Fig
     for name, ks in kernels.items():
         spread = [neighbours(k) for k in ks]
         rows.append((tuple(
-            Heat(k, scale, f"head {h}: {number(n, 2)}", f"Kernel of head {h}, {name}: {_describe(k)}")
+            Heat(k, scale, f"{h}: {number(n, 2)} of {k.size}", f"Kernel of head {h}, {name}: {_describe(k)}")
             for h, (k, n) in enumerate(zip(ks, spread, strict=True), start=1)
         ),))  # fmt: skip
         told.append(f"{name}: {describe_spread(float(np.mean(spread)), ks[0].size)}")
     k = scale_size = next(iter(kernels.values())).shape[-1]
-    message = f"Row {pixel[0]}, column {pixel[1]}"
+    message = f"row {pixel[0]}, column {pixel[1]}"
     summary = f"Under each kernel: how many of its {k * scale_size} neighbours count. {'; '.join(told)}."
     return Figure(
         name="kernels",
-        title="Kernels at the selected pixel",
+        title="Selected pixel",
         message=message,
         summary=summary,
         alt=f"Kernels of each head at row {pixel[0]}, column {pixel[1]}. {summary}",
         rows=tuple(kernels),
-        columns=(Column(f"Kernels of the {len(rows[0][0])} heads here", scale),),
+        columns=(Column(f"Kernels, {len(rows[0][0])} heads", scale),),
         cells=tuple(rows),
         data=(("y", str(pixel[0])), ("x", str(pixel[1]))),
     )
@@ -69,9 +69,9 @@ def microscope(
     check_pixel(pixel, image)
     parts = {name: _follow(name, view, channel) for name, view in views.items()}
     v_scale = shared_scale("normalised feature v (no unit)", *(p["patch"] for p in parts.values()), cmap=MAPS["signed"],
-                           symmetric=True)  # fmt: skip
+                           symmetric=True, share=100)  # fmt: skip
     p_scale = shared_scale("product v × weight (no unit)", *(p["product"] for p in parts.values()), cmap=MAPS["signed"],
-                           symmetric=True)  # fmt: skip
+                           symmetric=True, share=100)  # fmt: skip
     k_scale = _kernel_scale([_array(view.kernels) for view in views.values()])
     rows, told, shared = [], [], []
     for name, view in views.items():
@@ -159,7 +159,7 @@ def _describe(kernel: np.ndarray) -> str:
 
 def _kernel_scale(kernels) -> Scale:
     high = max(float(k.max()) for k in kernels)
-    return Scale("weight (the 49 sum to 1)".replace("49", str(next(iter(kernels))[0].size)), 0.0, high, MAPS["kernel"])
+    return Scale("weight (they sum to 1), square-root colours", 0.0, high, MAPS["kernel"], power=0.5)
 
 
 def _follow(name: str, view: PixelView, channel: int | None) -> dict:

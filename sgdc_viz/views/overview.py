@@ -28,9 +28,9 @@ class BlockMaps:
 
 
 COLUMNS = (
-    ("gate_static", "Gate of the static branch", "mean over channels, 0 shut, 1 open", "gate"),
-    ("gate_dynamic", "Gate of the dynamic branch", "mean over channels, 0 shut, 1 open", "gate"),
-    ("entropy", "Kernel entropy", "mean over heads, 0 one neighbour, 1 all alike", "entropy"),
+    ("gate_static", "Static gate", "mean over channels; 0 shut, 1 open", "gate"),
+    ("gate_dynamic", "Dynamic gate", "mean over channels; 0 shut, 1 open", "gate"),
+    ("entropy", "Kernel entropy", "mean over heads; 0 one neighbour, 1 all alike", "entropy"),
 )
 
 
@@ -91,8 +91,8 @@ def overview(
     )
     names = list(maps)
     message = (
-        f"Look at the two rows: the {names[0]} network changes its gates and kernels along outlines, pixel by pixel; "
-        f"the {names[1]} one only block by block."
+        f"Look at the two rows: {names[0]} gates and kernels change along outlines, pixel by pixel; {names[1]} ones only "
+        "block by block."
     )
     if not trained:
         message = "Random weights, as a control: nothing was learnt, so what differs here is built in, not learnt."

@@ -14,6 +14,9 @@ MAPS = {"gate": "viridis", "entropy": "cividis", "kernel": "magma", "probability
         "signed": "RdBu_r"}  # fmt: skip
 
 
+MINUS = "\N{MINUS SIGN}"
+
+
 @dataclass(frozen=True)
 class Scale:
     """What colours mean: values from `low` to `high` take the colours of `cmap`; values beyond take the end colours.
@@ -22,12 +25,15 @@ class Scale:
         label: quantity and unit, printed under the colour bar.
         low, high: values at the two ends; low < high.
         cmap: name of a matplotlib colour map.
+        power: a value at share s of the way from low to high has the colour at s**power; 0.5 (square root) brings out
+            small values, as of kernels where one weight outshines the rest.
     """
 
     label: str
     low: float
     high: float
     cmap: str = "viridis"
+    power: float = 1.0
 
     def __post_init__(self):
         if not self.low < self.high:
@@ -36,7 +42,7 @@ class Scale:
     def index(self, values: np.ndarray) -> np.ndarray:
         """Values of any shape -> their place on the colour bar, uint8 0..255."""
         place = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
-        return np.rint(255 * np.clip(place, 0, 1)).astype(np.uint8)
+        return np.rint(255 * np.clip(place, 0, 1) ** self.power).astype(np.uint8)
 
     def colour(self, value: float) -> str:
         """One value -> "#rrggbb"."""
@@ -45,21 +51,25 @@ class Scale:
     @property
     def ticks(self) -> tuple[str, str, str]:
         """The values at the left end, the middle and the right end of the colour bar, as written there."""
-        return tuple(number(v) for v in (self.low, (self.low + self.high) / 2, self.high))
+        middle = self.low + 0.5 ** (1 / self.power) * (self.high - self.low)
+        return tuple(f"{v:.2g}".replace("-", MINUS) for v in (self.low, middle, self.high))
 
 
-def shared_scale(label: str, *maps: np.ndarray, cmap: str = "viridis", symmetric: bool = False) -> Scale:
-    """One scale for maps that are to be compared: from the 1st to the 99th percentile of all their values together.
+def shared_scale(
+    label: str, *maps: np.ndarray, cmap: str = "viridis", symmetric: bool = False, share: float = 99
+) -> Scale:
+    """One scale for maps that are to be compared.
 
-    symmetric: from -m to +m with m the 99th percentile of |value|, so that zero has the middle colour.
+    It goes from the 1st to the 99th percentile (`share`) of all their values together. symmetric: from -m to +m with m
+    the 99th percentile of |value|, so that zero has the middle colour. share=100 leaves nothing out.
     """
     values = np.concatenate([np.ravel(m) for m in maps])
     if not np.isfinite(values).all():
         raise ValueError(f"the map {label!r} holds NaN or infinite values: the network that made it is broken.")
     if symmetric:
-        high = max(float(np.percentile(np.abs(values), 99)), 1e-6)
+        high = max(float(np.percentile(np.abs(values), share)), 1e-6)
         return Scale(label, -high, high, cmap)
-    low, high = (float(v) for v in np.percentile(values, (1, 99)))
+    low, high = (float(v) for v in np.percentile(values, (100 - share, share)))
     if high - low < 1e-6:  # a constant map: put its value in the middle
         low, high = low - 0.5, high + 0.5
     return Scale(label, low, high, cmap)
@@ -114,9 +124,9 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0 or abs(value) < 1e-12:
         return "0"
     if abs(value) >= 1e4 or abs(value) < 1e-3:
-        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "\N{MINUS SIGN}")
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("-", MINUS)
     text = f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-", MINUS)
 
 
 def percent(share: float) -> str:

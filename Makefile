@@ -1,0 +1,38 @@
+# Every target first makes .venv (see .ci/make-venv; a second make installs nothing), then runs from it.
+# PYTHON=python3.12 make demo   makes .venv with that Python. On Windows see README.md.
+
+VENV = .venv
+PY = $(VENV)/bin/python
+install = @VENV="$(VENV)" PYTHON="$(PYTHON)" sh .ci/make-venv
+
+.PHONY: help demo lab notebooks bench test clean
+.NOTPARALLEL:
+
+help: ## this list
+	@grep -E '^[a-z]+: .*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1~/' | awk -F '~' '{ printf "%-16s %s\n", $$1, $$2 }'
+
+demo: ## the page: click a pixel, see the kernel that SGDC made there
+	$(install) app
+	$(PY) app.py
+
+lab: ## JupyterLab, opened at the first notebook
+	$(install) app,notebooks
+	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+
+notebooks: ## run every notebook and save its outputs in place
+	$(install) app,notebooks
+	$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
+		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+bench: ## speed and memory of the operator and the blocks on this machine
+	$(install) app
+	$(PY) -m sgdc_viz bench
+
+test: ## lint, all tests, all notebooks (strict)
+	$(install) app,notebooks,test
+	$(PY) -m ruff check
+	$(PY) -m pytest -n 2 --dist loadfile
+
+clean: ## remove .venv and what tools left behind, never results
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio notebooks/.ipynb_checkpoints
+	find sgdc_viz tests -name __pycache__ -type d -prune -exec rm -rf {} +
