@@ -34,5 +34,5 @@ test: ## lint, all tests, all notebooks (strict)
 	$(PY) -m pytest -n 2 --dist loadfile
 
 clean: ## remove .venv and what tools left behind, never results
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio notebooks/.ipynb_checkpoints
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio notebooks/.ipynb_checkpoints
 	find sgdc_viz tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,8 +1,8 @@
 """One image through a pair of networks that differ in one switch, ready to be looked at: what app and notebooks share.
 
-    explorer = Explorer()
-    pair = explorer.look("nuclei", image)              # runs both networks once and keeps what they did
-    pair.overview((40, 52)), pair.kernels((40, 52)), pair.microscope((40, 52)), pair.predictions()
+explorer = Explorer()
+pair = explorer.look("nuclei", image)              # runs both networks once and keeps what they did
+pair.overview((40, 52)), pair.kernels((40, 52)), pair.microscope((40, 52)), pair.predictions()
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Pair:
     """One image through both networks. All figures come from here.
 
     Attributes:
+        key: names the image as the networks saw it.
         image: uint8 [H, W, 3] as the networks saw it; all coordinates are its pixels.
         runs: "guided" and "pooled" -> Run.
         truth: object numbers [H, W] or None.
@@ -159,7 +160,7 @@ class Explorer:
             image, truth, notes = fit(image, truth, info.data.get("longest_side") if info else None)
             image_hash = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
             runs = {name: self._run(f"{family}-{name}", image_hash, networks[name], image) for name in ARMS}
-        return Pair(f"{family}-{image_hash}", image, runs, truth, family != UNTRAINED, notes)
+        return Pair(image_hash, image, runs, truth, family != UNTRAINED, notes)
 
     def _network(self, family: str, source: str) -> SGDCNet:
         if (family, source) not in self._networks:
@@ -189,7 +190,9 @@ def fit(
         if truth is not None:
             from skimage.transform import resize
 
-            truth = resize(truth, scaled.shape[:2], order=0, preserve_range=True, anti_aliasing=False).astype(truth.dtype)
+            truth = resize(truth, scaled.shape[:2], order=0, preserve_range=True, anti_aliasing=False).astype(
+                truth.dtype
+            )
         h, w = scaled.shape[:2]
         return scaled, truth, (f"The image is {width} × {height} pixels; these networks were trained on, and see, "
                                f"{w} × {h}. Rows and columns count those.",)  # fmt: skip
@@ -198,9 +201,10 @@ def fit(
     top, left = max(0, (height - MAX_SIDE) // 2), max(0, (width - MAX_SIDE) // 2)
     part = (slice(top, top + MAX_SIDE), slice(left, left + MAX_SIDE))
     image = np.ascontiguousarray(image[part])
+    used = f"{image.shape[1]} × {image.shape[0]}"
     return image, None if truth is None else truth[part], (
-        f"The image is {width} × {height} pixels; to stay quick, its middle {image.shape[1]} × {image.shape[0]} is used. "
-        "Cut out the part you want to see before you upload.",)  # fmt: skip
+        f"The image is {width} × {height} pixels; to stay quick, its middle {used} is used. Cut out the part you "
+        "want to see before you upload.",)  # fmt: skip
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import math
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import torch
@@ -668,6 +668,10 @@ def test_a_part_of_the_model_may_be_called_alone(net):
     assert rec.input is None
     assert rec.at(FINEST, 15, 15).feature == (7, 7)  # the stride is known, the image is not
     assert rec.verify() == {FINEST: pytest.approx(0, abs=1e-5)}
+    with torch.no_grad(), record(net) as rec:
+        net(torch.rand(1, 3, 5, 5))
+        net.decoder["s2"].block(x, guidance)  # has nothing to do with the image of 5 x 5
+    assert rec.at(FINEST, 15, 15).feature == (7, 7) and rec.at(FINEST, 4, 4, call=0).feature == (2, 2)
     foreign = Foreign().eval()
     with torch.no_grad(), record(foreign) as rec:
         foreign.mixer(*features())
@@ -716,18 +720,36 @@ TAMPER = {
 
 
 @pytest.mark.parametrize("tap", sorted(TAPS))
-@pytest.mark.parametrize("where", ["recording", "model"])
+@pytest.mark.parametrize("where", ["in the recording", "after the recorder", "before the recorder"])
 def test_verify_finds_every_tampered_tap(tap, where):
-    """A value exchanged in the recording, or in the model behind the recorder's back, is found, whichever it is."""
+    """Whether the recording lies, or the model uses something other than it shows, or (the hardest: everything that
+    follows is consistent) model and recording share a value that the block's own layers would not have made."""
     block, inputs = make_block(), features()
-    with torch.no_grad(), record(block) as rec:
-        behind = (lambda m, args, out: TAMPER[tap](out)) if where == "model" else (lambda m, args, out: None)
-        with hooked(getattr(block, tap), behind):
-            block(*inputs)
-    if where == "recording":
+
+    def tamper(m, args, out):
+        return TAMPER[tap](out)
+
+    with torch.no_grad(), ExitStack() as stack:
+        if where == "before the recorder":
+            stack.enter_context(hooked(getattr(block, tap), tamper))
+        rec = stack.enter_context(record(block))
+        if where == "after the recorder":
+            stack.enter_context(hooked(getattr(block, tap), tamper))
+        block(*inputs)
+    if where == "in the recording":
         assert rec.verify()[""] < 1e-5
         rec[tap].copy_(TAMPER[tap](rec[tap]))
-    assert rec.verify()[""] > 0.05
+    if where == "before the recorder" and tap == "guidance":  # an input of the block: any value is honest
+        assert rec.verify()[""] < 1e-5
+    else:
+        assert rec.verify()[""] > 0.05
+
+
+def test_verify_checks_what_the_block_returns():
+    block, inputs = make_block(), features()
+    with torch.no_grad(), hooked(block, lambda m, args, out: out + 1), record(block) as rec:
+        block(*inputs)
+    assert rec.verify()[""] == pytest.approx(1, abs=1e-4)
 
 
 def test_a_wrong_kernel_shows_in_the_view_too():
@@ -844,6 +866,7 @@ def test_entropy_is_a_share_and_does_not_mind_the_order_of_taps(taps, sharpness,
         (torch.full((1, 4, 8, 2, 2), 0.125), "8 taps"),
         (torch.randn(1, 4, 9, 2, 2), "give it `kernels`, not `kernel_logits`"),
         (torch.full((1, 4, 9, 2, 2), 0.2), "sum to one"),
+        (torch.tensor([-0.5, 1.5, *[0.0] * 7]).view(1, 1, 9, 1, 1), "kernels >= 0"),
         (torch.zeros(9, 2, 2), r"\[..., heads, k\*k, H, W\], got \(9, 2, 2\)"),
     ],
 )

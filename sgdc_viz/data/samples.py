@@ -14,9 +14,11 @@ import numpy as np
 
 from sgdc_viz.data.images import Sample, load_image
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
+from sgdc_viz.data.transforms import to_scale
 
-# Rows and columns cut out of the immunohistochemistry image: 256 x 256 pixels with nuclei of several shapes.
+# Rows and columns cut out, 256 x 256 pixels: connective tissue between two glands; the cell with its surroundings.
 IHC_DETAIL = (slice(256, 512), slice(152, 408))
+CELL_DETAIL = (slice(245, 501), slice(294, 550))
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,13 @@ def _path(file: str) -> Path:
     return Path(find_spec("skimage").origin).parent / "data" / file
 
 
-def _from_file(key: str, cut: tuple[slice, slice] = (slice(None), slice(None))) -> Callable[[], Sample]:
+def _from_file(
+    key: str, cut: tuple[slice, slice] = (slice(None), slice(None)), side: int | None = None
+) -> Callable[[], Sample]:
+    """A part of a file's picture, or all of it made smaller so that its longer side has `side` pixels."""
+
     def make() -> Sample:
-        image = np.ascontiguousarray(load_image(_path(FILES[key]))[cut])
+        image = to_scale(np.ascontiguousarray(load_image(_path(FILES[key]))[cut]), side)
         return Sample(image, np.zeros(image.shape[:2], np.uint8), None, key, key)
 
     return make
@@ -84,19 +90,20 @@ EXAMPLES = (
             (171, 55), _from_file("immunohistochemistry", IHC_DETAIL), zoom=2),
     Example("synthetic-nuclei", "Nuclei, drawn, with exact truth", "synthetic",
             "Drawn by this project, so the true outline of every nucleus is known to the pixel.",
-            (128, 128), lambda: synthetic_nuclei(11, 256, style="histology", count=38, defocus=0.0), zoom=2,
+            (129, 124), lambda: synthetic_nuclei(11, 256, style="histology", count=38, defocus=0.0), zoom=2,
             has_truth=True),
     Example("synthetic-lesion", "Skin lesion, drawn, with exact truth", "synthetic",
             "Drawn by this project: a pigmented lesion whose border is known to the pixel.",
-            (96, 128), lambda: synthetic_dermoscopy(5, (192, 256), lobes=12, lobe_depth=0.12, hair=0.3),
+            (71, 201), lambda: synthetic_dermoscopy(5, (192, 256), lobes=12, lobe_depth=0.12, hair=0.3),
             has_truth=True),
     Example("immunohistochemistry-whole", "Immunohistochemistry, whole (real)", "nuclei",
             "The whole 512 × 512 picture that scikit-image carries; takes a few seconds.",
             (427, 207), _from_file("immunohistochemistry-whole"), zoom=4),
     Example("cell", "A living cell (real)", None,
             "A whole cell floating in saline, measured by its optical thickness: a cell, not a nucleus.",
-            (308, 362), _from_file("cell"), zoom=2),
-    Example("retina", "Retina (real)", None, "A photograph of the back of the eye.", (660, 240), _from_file("retina")),
+            (128, 71), _from_file("cell", CELL_DETAIL)),
+    Example("retina", "Retina (real)", None, "The back of the eye, made smaller: 512 × 512 pixels of 1411 × 1411.",
+            (228, 98), _from_file("retina", side=512), zoom=2),
     Example("microaneurysms", "Retina, small detail (real)", None,
             "102 × 102 pixels of a retina; the dark dots are swollen capillaries.",
             (22, 30), _from_file("microaneurysms")),

@@ -228,8 +228,10 @@ class SGDCNet(nn.Module):
         self.head = nn.Conv2d(coarse, config.num_classes, 1)
 
     def forward(self, image: Tensor) -> SGDCOutput:
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(f"SGDCNet needs an image [B, 3, H, W] with values 0..1, got {tuple(image.shape)}.")
+        if image.ndim != 4 or image.shape[1] != 3 or 0 in image.shape or not image.is_floating_point():
+            raise ValueError(
+                f"SGDCNet needs a float image [B, 3, H, W] with values 0..1, got {image.dtype} {tuple(image.shape)}."
+            )
         height, width = image.shape[-2:]
         finest, coarsest = self.config.strides[0], self.config.strides[-1]
         image = (image - 0.5) / 0.25  # roughly zero mean, unit variance

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 SOBEL_GATES = ("channel_sum", "per_channel", "off")
 
 # Cross-correlation kernels, as released.
-_SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
-_SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
+SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
+SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
 
 
 def sobel_magnitude(x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def sobel_magnitude(x: Tensor) -> Tensor:
     (an all-constant stage is enough, for example a 1 x 1 map). Here that gradient is 0. Values are unchanged.
     """
     channels = x.shape[1]
-    kernels = torch.tensor((_SOBEL_X, _SOBEL_Y), dtype=x.dtype, device=x.device)  # [2, 3, 3]
+    kernels = torch.tensor((SOBEL_X, SOBEL_Y), dtype=x.dtype, device=x.device)  # [2, 3, 3]
     weight = kernels[:, None].repeat(channels, 1, 1, 1)  # [2C, 1, 3, 3]: x and y derivative of each channel in turn
     gradient = F.conv2d(x, weight, padding=1, groups=channels).unflatten(1, (channels, 2))  # [B, C, 2, H, W]
     return _safe_sqrt(gradient.square().sum(2))
@@ -41,7 +41,7 @@ def sobel_magnitude_dense_reference(x: Tensor) -> Tensor:
     1,179,648 constant weights. `SGE` computes it once and broadcasts; a test holds the two equal.
     """
     channels = x.shape[1]
-    sobel_x, sobel_y = torch.tensor((_SOBEL_X, _SOBEL_Y), dtype=x.dtype, device=x.device)
+    sobel_x, sobel_y = torch.tensor((SOBEL_X, SOBEL_Y), dtype=x.dtype, device=x.device)
     gx = F.conv2d(x, sobel_x.expand(channels, channels, 3, 3), padding=1)
     gy = F.conv2d(x, sobel_y.expand(channels, channels, 3, 3), padding=1)
     return _safe_sqrt(gx.square() + gy.square())

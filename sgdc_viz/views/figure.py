@@ -16,7 +16,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from .style import Scale, colour_table, number, png_uri
+from .style import Scale, colour_table, direction, number, png_uri
 
 CSS = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 LINKED_JS = files(__package__).joinpath("linked.js").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ LINKED_JS = files(__package__).joinpath("linked.js").read_text(encoding="utf-8")
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """Closed curves [n, 2] of (y, x) in image pixels, see `style.outlines_of`. style: "truth" (dashed) or "prediction"."""
+    """Closed curves [n, 2] of (y, x) in image pixels, see `outlines_of`. style: "truth" (dashed) or "prediction"."""
 
     label: str
     curves: tuple[np.ndarray, ...]
@@ -188,7 +188,8 @@ def _html(figure: Figure) -> str:
     parts = [
         f'<figure class="sg-figure sg-{e(figure.name)}" data-figure="{e(figure.name)}" aria-label="{e(figure.title)}"'
         f'{data} style="--columns:{len(figure.columns)};--rows:{len(figure.rows)}">',
-        f'<h2 class="sg-title">{e(figure.title)}</h2><p class="sg-message">{e(figure.message)}</p><div class="sg-body">',
+        f'<h2 class="sg-title">{e(figure.title)}</h2><p class="sg-message">{e(figure.message)}</p>'
+        '<div class="sg-body">',
     ]
     if figure.lead is not None:
         zoom = "".join(
@@ -198,7 +199,8 @@ def _html(figure: Figure) -> str:
         parts.append(
             f'<div class="sg-lead">{_svg(figure.lead, focusable=True)}'
             + (_bar(figure.lead.scale) if figure.lead.scale else "")
-            + f'<div class="sg-tools" role="group" aria-label="Zoom of all linked pictures">Zoom {zoom}</div></div>'
+            + f'<div class="sg-tools" role="group" aria-label="Zoom of all linked pictures">Zoom {zoom}'
+            '<span class="sg-hint">arrow keys move the pixel</span></div></div>'
         )
     parts.append('<div class="sg-grid">')
     for c, column in enumerate(figure.columns, start=2):
@@ -212,7 +214,9 @@ def _html(figure: Figure) -> str:
             parts.append(f'<div class="sg-cell" data-row="{e(name)}" style="--r:{r};--c:{c}">{_cell(cell)}</div>')
     parts.append("</div></div>")
     if figure.legend:
-        keys = "".join(f'<li><span class="sg-key sg-key-{e(style)}"></span>{e(text)}</li>' for style, text in figure.legend)
+        keys = "".join(
+            f'<li><span class="sg-key sg-key-{e(style)}"></span>{e(text)}</li>' for style, text in figure.legend
+        )
         parts.append(f'<ul class="sg-legend">{keys}</ul>')
     if figure.table:
         head, *body = figure.table
@@ -236,7 +240,7 @@ def _bar(scale: Scale) -> str:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, tuple):
-        return '<div class="sg-many">' + "".join(_cell(heat) for heat in cell) + "</div>"
+        return '<div class="sg-many">' + "".join(_heat_svg(heat) for heat in cell) + "</div>"
     if isinstance(cell, Picture):
         return _svg(cell)
     if isinstance(cell, Heat):
@@ -244,7 +248,9 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, Bars):
         return _bars_svg(cell)
     *lines, last = (escape(line) for line in cell.lines)
-    return '<div class="sg-words">' + "".join(f"<p>{line}</p>" for line in lines) + f"<p><strong>{last}</strong></p></div>"
+    return (
+        '<div class="sg-words">' + "".join(f"<p>{line}</p>" for line in lines) + f"<p><strong>{last}</strong></p></div>"
+    )
 
 
 def _svg(picture: Picture, focusable: bool = False) -> str:
@@ -252,10 +258,9 @@ def _svg(picture: Picture, focusable: bool = False) -> str:
     wy0, wx0, wy1, wx1 = picture.window or picture.box
     shapes = []
     for outline in picture.outlines:
-        path = "".join(
-            "M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in curve[:-1]) + "Z" for curve in outline.curves if len(curve) > 3
-        )
-        shapes.append(f'<path class="sg-halo" d="{path}"/><path class="sg-line sg-{escape(outline.style)}" d="{path}"/>')
+        d = "".join("M" + "L".join(f"{x:g} {y:g}" for y, x in curve[:-1]) + "Z" for curve in outline.curves)
+        line = f"sg-line sg-{escape(outline.style)}"
+        shapes.append(f'<path class="sg-halo sg-thin" d="{d}"/><path class="{line} sg-thin" d="{d}"/>')
     shapes += [_rect(box) for box in picture.boxes]
     data = ""
     if picture.linked:
@@ -286,7 +291,7 @@ def _heat_svg(heat: Heat) -> str:
     k, n = heat.values.shape
     cells = "".join(
         f'<rect x="{x}" y="{y}" width="1.02" height="1.02" fill="{heat.scale.colour(v)}">'
-        f"<title>{_offset(y - k // 2, x - n // 2)}: {number(v)}</title></rect>"
+        f"<title>{direction(y - k // 2, x - n // 2)}: {number(v)}</title></rect>"
         for (y, x), v in np.ndenumerate(heat.values)
     )
     place = f'x="{n // 2}" y="{k // 2}" width="1" height="1"'
@@ -295,12 +300,6 @@ def _heat_svg(heat: Heat) -> str:
         f'{cells}<rect class="sg-halo" {place}/><rect class="sg-line sg-centre" {place}/></svg>'
         f"<span>{escape(heat.title)}</span></div>"
     )
-
-
-def _offset(dy: int, dx: int) -> str:
-    """(-1, 2) -> "1 up, 2 right"."""
-    words = [f"{abs(d)} {names[d > 0]}" for d, names in ((dy, ("up", "down")), (dx, ("left", "right"))) if d]
-    return ", ".join(words) or "centre"
 
 
 def _bars_svg(bars: Bars) -> str:
@@ -328,6 +327,8 @@ def _bars_svg(bars: Bars) -> str:
 
 LINE_STYLES = {"truth": ("white", (0, (3, 2))), "prediction": ("#ffd60a", "-"), "footprint": ("white", "-"),
                "block": ("#ffd60a", (0, (3, 2))), "centre": ("white", "-")}  # fmt: skip
+KEYS = {"truth": "dashed white line", "prediction": "yellow line", "footprint": "white box",
+        "block": "dashed yellow box", "chosen": "orange bar"}  # fmt: skip
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
@@ -339,8 +340,9 @@ def _png(figure: Figure, dpi: int) -> bytes:
     widths = ([n_rows * 1.0] if lead else []) + [1.0] * n_columns
     width = unit * sum(widths) * 1.12 + 0.5
     notes = textwrap.wrap(f"{figure.summary} {figure.badge}", int(width * 13.5))
-    notes += ["   ".join(row) for row in figure.table]
-    notes += [" · ".join(f"{style}: {text}" for style, text in figure.legend)] if figure.legend else []
+    for name, *values in figure.table[1:]:
+        notes.append(f"{name}: " + ", ".join(f"{h} {v}" for h, v in zip(figure.table[0][1:], values, strict=True)))
+    notes.append(" · ".join(f"{KEYS[style]}: {text}" if style in KEYS else text for style, text in figure.legend))
     message = textwrap.wrap(figure.message, int(width * 12))
     top, bottom = 0.72 + 0.2 * len(message), 0.75 + 0.19 * len(notes)
     height = unit * 1.1 * n_rows + top + bottom
@@ -382,7 +384,9 @@ def _png(figure: Figure, dpi: int) -> bytes:
                             rotation=90, ha="right", va="center")  # fmt: skip
             scale = figure.columns[c].scale
             if r == n_rows - 1 and scale is not None:
-                _draw_bar(canvas, (box.x0 + 0.04 * box.width, box.y0 - 0.16 / height, 0.92 * box.width, 0.09 / height), scale)
+                _draw_bar(
+                    canvas, (box.x0 + 0.04 * box.width, box.y0 - 0.16 / height, 0.92 * box.width, 0.09 / height), scale
+                )
     file = io.BytesIO()
     canvas.savefig(file, format="png")
     return file.getvalue()

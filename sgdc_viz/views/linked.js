@@ -7,7 +7,7 @@ const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
 function windowOf(height, width) {
   if (page.zoom <= 1) return [0, 0, height, width];
-  const side = Math.round(Math.max(height, width) / page.zoom);
+  const side = Math.max(1, Math.round(Math.max(height, width) / page.zoom));
   const start = (centre, size) => (side <= size ? clamp(centre - Math.floor(side / 2), 0, size - side) : (size - side) / 2);
   return [start(page.centre[0], height), start(page.centre[1], width), side, side];
 }

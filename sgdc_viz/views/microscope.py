@@ -10,7 +10,7 @@ from sgdc_viz.lens import PixelView
 
 from .figure import Bars, Box, Column, Figure, Heat, Picture, Words
 from .overview import check_pixel
-from .style import MAPS, Scale, number, shared_scale
+from .style import MAPS, Scale, direction, number, shared_scale
 
 
 def pixel_kernels(views: Mapping[str, PixelView], pixel: tuple[int, int]) -> Figure:
@@ -114,7 +114,7 @@ def microscope(
     return Figure(
         name="microscope",
         title="The sum at the selected pixel",
-        message="Each neighbour times its weight, added up, times the gate: that is the value the network itself computed.",
+        message="Each neighbour times its weight, added up, times the gate: the network's own value.",
         summary=summary,
         alt=f"Neighbours, kernel, products and gates at row {pixel[0]}, column {pixel[1]}. {summary}",
         rows=tuple(views),
@@ -150,11 +150,10 @@ def describe_spread(count: float, taps: int) -> str:
 
 
 def _describe(kernel: np.ndarray) -> str:
-    from .figure import _offset
-
     y, x = np.unravel_index(kernel.argmax(), kernel.shape)
-    where = _offset(int(y) - kernel.shape[0] // 2, int(x) - kernel.shape[1] // 2)
-    return f"{number(neighbours(kernel), 2)} of {kernel.size} neighbours count; the largest weight, {number(kernel.max())}, is at {where}."
+    where = direction(int(y) - kernel.shape[0] // 2, int(x) - kernel.shape[1] // 2)
+    told = f"{number(neighbours(kernel), 2)} of {kernel.size} neighbours count"
+    return f"{told}; the largest weight, {number(kernel.max())}, is at {where}."
 
 
 def _kernel_scale(kernels) -> Scale:

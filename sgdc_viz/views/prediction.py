@@ -60,12 +60,14 @@ def predictions(
         rows.append((
             Picture(image, f"Image with the outline of the {name} mask, which covers {area} of it.",
                     outlines=(line, *true_lines), **common),
-            Picture(p.probability, f"Probability of object, {name}.", probability, outlines=true_lines, **common),
-            Picture(p.boundary, f"Boundary branch, {name}.", edge, stride, outlines=true_lines, **common),
+            Picture(p.probability, f"Probability of object, {name}.", probability, **common),
+            Picture(p.boundary, f"Boundary branch, {name}.", edge, stride, **common),
         ))  # fmt: skip
 
     difference = first.probability - second.probability
     scale = shared_scale(f"probability, {names[0]} minus {names[1]}", difference, cmap=MAPS["signed"], symmetric=True)
+    differing = np.mean((first.probability > 0.5) != (second.probability > 0.5))
+    alike = "The two masks look alike, so look at" if differing < 0.05 else "The two masks differ visibly; look at"
     told = _disagreement(names, first.probability > 0.5, second.probability > 0.5, truth)
     table = ()
     if first.metrics is not None and second.metrics is not None:
@@ -79,8 +81,8 @@ def predictions(
     return Figure(
         name="prediction",
         title="What they predict, and where they differ",
-        message=f"Two masks look alike, so look at the difference: red where {names[0]} is surer of an object, blue where "
-        f"{names[1]} is.",
+        message=f"{alike} the difference of their probabilities: red where {names[0]} is surer of an object, blue "
+        f"where {names[1]} is.",
         summary=told,
         alt=f"Masks, probabilities and boundary maps of both networks, and their difference. {told}",
         rows=tuple(names),

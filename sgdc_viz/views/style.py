@@ -52,7 +52,8 @@ class Scale:
     def ticks(self) -> tuple[str, str, str]:
         """The values at the left end, the middle and the right end of the colour bar, as written there."""
         middle = self.low + 0.5 ** (1 / self.power) * (self.high - self.low)
-        return tuple(f"{v:.2g}".replace("-", MINUS) for v in (self.low, middle, self.high))
+        places = max(0, 1 - int(np.floor(np.log10(middle - self.low))))  # enough to tell the ends apart
+        return tuple(_short(v, places) for v in (self.low, middle, self.high))
 
 
 def shared_scale(
@@ -107,7 +108,7 @@ def outlines_of(labels: np.ndarray) -> tuple[np.ndarray, ...]:
         closed curves, each float [n, 2] of (y, x) in image pixels, where pixel (i, j) covers [i, i+1) x [j, j+1).
     """
     from scipy.ndimage import find_objects
-    from skimage.measure import find_contours
+    from skimage.measure import approximate_polygon, find_contours
 
     labels = np.asarray(labels).astype(np.int32)
     curves = []
@@ -115,7 +116,10 @@ def outlines_of(labels: np.ndarray) -> tuple[np.ndarray, ...]:
         if box is not None:
             inside = np.pad(labels[box] == value, 1)
             start = np.array([box[0].start, box[1].start])
-            curves += [curve + start - 0.5 for curve in find_contours(inside.astype(float), 0.5)]
+            # a tolerance this small drops only the points in the middle of straight lines
+            curves += [
+                approximate_polygon(curve + start - 0.5, 0.01) for curve in find_contours(inside.astype(float), 0.5)
+            ]
     return tuple(curves)
 
 
@@ -129,7 +133,26 @@ def number(value: float, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
+def _short(value: float, places: int) -> str:
+    """`places` digits after the point, trailing zeros dropped."""
+    if value != 0 and places > 6:
+        return number(value, 2)
+    text = f"{round(value, places) + 0.0:.{places}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
+
+
+def two_digits(value: float) -> str:
+    """For correlations: two digits after the point, never "-0.00"."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)
+
+
 def percent(share: float) -> str:
     """A share 0..1 as percent, with one digit where it is small."""
     value = 100 * share
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.1f} %" if value >= 0.1 else "under 0.1 %"
+
+
+def direction(dy: int, dx: int) -> str:
+    """A step in a grid in words: (-1, 2) -> "1 up, 2 right", (0, 0) -> "centre"."""
+    words = [f"{abs(d)} {names[d > 0]}" for d, names in ((dy, ("up", "down")), (dx, ("left", "right"))) if d]
+    return ", ".join(words) or "centre"

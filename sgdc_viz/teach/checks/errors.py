@@ -1,0 +1,44 @@
+"""How a check says no: one line in place of a page of traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class CheckFailed(AssertionError):
+    """An answer is not right yet. In a notebook only its one line is shown."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython's hook
+        return [f"Not yet. {self}"]
+
+
+def call(function: Callable, *arguments: Any, told: str = "") -> Any:
+    """Call the learner's function; whatever goes wrong inside becomes one line.
+
+    Args:
+        function: what the learner wrote.
+        arguments: given to it.
+        told: describes the arguments, for the message.
+
+    Raises:
+        CheckFailed: the function is still the stub, raises, or returns nothing.
+    """
+    name = getattr(function, "__name__", repr(function))
+    if not callable(function):
+        raise CheckFailed(f"{name} is not a function: give the function itself, without calling it.")
+    try:
+        answer = function(*arguments)
+    except NotImplementedError:
+        raise CheckFailed(
+            f"{name} is still empty: put your own lines in the place of `raise NotImplementedError()`."
+        ) from None
+    except Exception as error:
+        raise CheckFailed(f"{name} stops with {type(error).__name__}: {error}{told and f' ({told})'}") from error
+    if answer is None or answer is ...:
+        raise CheckFailed(f"{name} returns nothing: end it with `return ...`.")
+    return answer
+
+
+def passed(what: str) -> None:
+    print(f"Right. {what}")

@@ -1,0 +1,92 @@
+"""What all tests share: one thread each, no network, and what to do when a program that a test needs is missing."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+# Before anything imports numpy or torch, and handed on to notebook kernels and other child processes: with one thread,
+# sums always run in the same order (equal numbers everywhere), and two test workers do not fight over two cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+# Debian's Chromium as root, quiet: without the last flags it tries to reach its maker's servers.
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+
+
+def absent(what: str) -> None:
+    """Skip the test on a person's machine, fail it in CI: CI must have every program that a test needs."""
+    if IN_CI:
+        pytest.fail(f"CI must have {what}: install it in .ci/run or pyproject.toml", pytrace=False)
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> dict:
+    """Keywords for playwright's `p.chromium.launch(**chromium)`; CHROMIUM names the browser where it is not found."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        absent("Chromium (set CHROMIUM to its path if it has another name)")
+    return {"executable_path": path, "args": CHROMIUM_FLAGS}
+
+
+@pytest.fixture(scope="session")
+def nbgrader() -> ModuleType:
+    """The module nbgrader."""
+    try:
+        return importlib.import_module("nbgrader")
+    except ImportError:
+        absent("nbgrader")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """A test that connects to anything but this machine fails: everything must work offline."""
+
+    def is_here(host: str) -> bool:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return host in ("", "localhost")
+        return address.is_loopback or address.is_unspecified
+
+    def guard(connect):
+        def guarded(self: socket.socket, address):
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not is_here(address[0]):
+                raise RuntimeError(f"a test tried to reach {address[0]}: tests work offline")
+            return connect(self, address)
+
+        return guarded
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guard(getattr(socket.socket, name)))
+        yield
+
+
+class CompareNoPlotly:
+    """nbval: a plotly figure's JSON holds random ids; the figures' data are tested in ordinary tests instead."""
+
+    @staticmethod
+    def pytest_collectstart(collector: pytest.Collector) -> None:
+        if hasattr(collector, "skip_compare"):
+            collector.skip_compare += ("application/vnd.plotly.v1+json",)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # As a plugin of its own: a hook written in this file would be called for tests/ only, not for notebooks/.
+    config.pluginmanager.register(CompareNoPlotly())

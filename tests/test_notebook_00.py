@@ -1,0 +1,265 @@
+"""The contract of every notebook (they also run under nbval, cell by cell), and the checks of notebook 00."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+from answers_notebook_00 import EXERCISES
+
+from sgdc_viz.teach import CheckFailed, compare_predictions, observe, predict
+from sgdc_viz.teach.checks import notebook_00 as checks
+from sgdc_viz.teach.checks import predictions
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+STUB = "raise NotImplementedError()"
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def outputs(path: Path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def graded(path: Path, key: str):
+    return [c for c in read(path).cells if c.metadata.get("nbgrader", {}).get(key)]
+
+
+def test_there_are_notebooks():
+    assert FOLDER / "00_start_here.ipynb" in NOTEBOOKS
+
+
+# --- every notebook --------------------------------------------------------------------------------------------------
+
+
+@every_notebook
+def test_first_cell_says_what_to_expect(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(rf"# {path.stem[:2]} ", first.source)
+    goals = first.source.split("you will be able to")[1].split("**You should know:**")[0]
+    assert 3 <= len(re.findall(r"^- ", goals, re.M)) <= 5
+    assert re.search(r"\*\*Time:\*\*.*\d+ minutes", first.source)
+    assert "**Hardware:**" in first.source and "**Works offline:**" in first.source
+
+
+@every_notebook
+def test_valid_small_and_executed_in_order(path):
+    nbformat.validate(read(path))
+    assert path.stat().st_size < 1_000_000
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    lengths = [len(cell.source.splitlines()) for cell in cells]
+    assert statistics.median(lengths) <= 10 and max(lengths) <= 25
+
+
+@every_notebook
+def test_nothing_of_this_machine_is_in_it(path):
+    notebook = read(path)
+    assert "widgets" not in notebook.metadata  # saved widget state: megabytes, and stale on opening
+    texts = [cell.source for cell in notebook.cells]
+    for output in outputs(path):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr"
+        texts.append(output.get("text", ""))
+        texts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
+    for text in texts:
+        assert not re.search(r"(?<![\w.:/])/(home|root|work|tmp|usr|opt|mnt|var|Users|Volumes)/|\b[A-Z]:\\", text), text
+        assert not re.search(r"\b0x[0-9a-f]{6,}", text), text
+    for cell in code_cells(path):
+        assert "raises-exception" not in cell.metadata.get("tags", [])  # nbval passes those also when nothing raises
+        assert not {"execution", "ExecuteTime"} & set(cell.metadata), "timings of cells differ at each run"
+
+
+@every_notebook
+def test_every_picture_has_an_alt_text(path):
+    pictures = 0
+    for output in outputs(path):
+        for kind in {"image/png", "image/jpeg", "image/svg+xml"} & set(output.get("data", {})):
+            alt = output.metadata.get(kind, {}).get("alt", "")
+            assert len(alt) > 60, f"alt text {alt!r} says too little"
+            pictures += 1
+    assert pictures >= 2
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert all(alt.strip() for alt in re.findall(r"!\[(.*?)\]\(", cell.source))
+
+
+@every_notebook
+def test_every_widget_has_a_still_picture_beside_it(path):
+    cells = code_cells(path)
+    for cell, after in zip(cells, cells[1:], strict=False):
+        if any("application/vnd.jupyter.widget-view+json" in o.get("data", {}) for o in cell.outputs):
+            assert any("image/png" in o.get("data", {}) for o in after.outputs)
+
+
+@every_notebook
+def test_every_prediction_is_answered(path):
+    source = "\n".join(cell.source for cell in code_cells(path))
+    asked = re.findall(r'^predict\("(q\d+)"', source, re.M)
+    assert asked and asked == re.findall(r'^observe\("(q\d+)"', source, re.M)
+    explained = sum(c.source.count("<summary><b>Explain") for c in read(path).cells if c.cell_type == "markdown")
+    assert explained >= len(asked)
+    assert "compare_predictions()" in code_cells(path)[-1].source
+
+
+@every_notebook
+def test_exercises_have_prompt_hints_stub_and_check(path):
+    notebook = read(path)
+    about = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+    ids = [a["grade_id"] for a in about if a]
+    assert len(ids) == len(set(ids))
+    solutions = [i for i, a in enumerate(about) if a.get("solution")]
+    assert len(solutions) >= 3
+    for i in solutions:
+        cell, prompt, check = notebook.cells[i], notebook.cells[i - 1], notebook.cells[i + 1]
+        assert cell.source.count("### BEGIN SOLUTION") == cell.source.count("### END SOLUTION") == 1
+        assert "### Exercise" in prompt.source and prompt.source.count("<summary>Hint") >= 2
+        a = about[i + 1]
+        assert a["grade"] and a["locked"] and a["points"] > 0 and not a["solution"] and check.cell_type == "code"
+    with_markup = [i for i, cell in enumerate(notebook.cells) if "BEGIN SOLUTION" in cell.source]
+    assert with_markup == solutions  # nbgrader stops at markup elsewhere, in prose too
+
+
+@pytest.fixture
+def forgotten():
+    predictions.forget()
+    yield
+    predictions.forget()
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
+def student_notebook(request, nbgrader):
+    """The notebook as nbgrader hands it out: solutions replaced by a stub."""
+    from nbgrader.preprocessors import CheckCellMetadata, ClearSolutions, LockCells
+
+    notebook = read(request.param)
+    for step in (LockCells, ClearSolutions, CheckCellMetadata):
+        notebook, _ = step().preprocess(notebook, {})
+    return notebook
+
+
+def test_an_unsolved_exercise_blocks_nothing(student_notebook):
+    """Run All on a student's copy fails in the check cells, and nowhere else."""
+    from nbclient import NotebookClient
+
+    stubs = [c for c in student_notebook.cells if STUB in c.source]
+    assert stubs and not any("BEGIN SOLUTION" in c.source for c in student_notebook.cells)
+    NotebookClient(student_notebook, timeout=120, allow_errors=True, kernel_name="python3",
+                   resources={"metadata": {"path": str(FOLDER)}}).execute()  # fmt: skip
+    for cell in student_notebook.cells:
+        failed = any(o.output_type == "error" for o in cell.get("outputs", []))
+        assert failed == bool(cell.metadata.get("nbgrader", {}).get("grade")), cell.source
+        if failed:
+            (error,) = [o for o in cell.outputs if o.output_type == "error"]
+            assert error.ename == "CheckFailed"
+            assert len(error.traceback) == 1 and "still empty" in error.traceback[0]
+
+
+# --- the checks of notebook 00 ---------------------------------------------------------------------------------------
+
+
+def stub(*arguments):
+    raise NotImplementedError()
+
+
+def test_each_exercise_has_a_check_and_enough_answers():
+    path = FOLDER / "00_start_here.ipynb"
+    assert {c.metadata.nbgrader.grade_id for c in graded(path, "solution")} == set(EXERCISES)
+    for exercise in EXERCISES.values():
+        assert len(exercise.wrong) >= 3 and len(exercise.right) >= 2
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_checks_reject_the_stub(name):
+    with pytest.raises(CheckFailed, match="still empty"):
+        getattr(checks, name)(stub)
+    with pytest.raises(CheckFailed, match="returns nothing"):
+        getattr(checks, name)(lambda *arguments: None)
+    with pytest.raises(CheckFailed, match="not a function"):
+        getattr(checks, name)(3)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_checks_tell_in_one_line_what_an_answer_raised(name):
+    def broken(*arguments):
+        return {}["missing"]
+
+    with pytest.raises(CheckFailed, match="broken stops with KeyError: 'missing'") as caught:
+        getattr(checks, name)(broken)
+    (line,) = caught.value._render_traceback_()
+    assert line.startswith("Not yet. ") and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "message"),
+    [(name, wrong, message) for name, e in EXERCISES.items() for _, wrong, message in e.wrong],
+    ids=[f"{name}: {mistake}" for name, e in EXERCISES.items() for mistake, _, _ in e.wrong],
+)
+def test_checks_reject_wrong_answers_and_name_the_mistake(name, wrong, message):
+    with pytest.raises(CheckFailed, match=message) as caught:
+        getattr(checks, name)(wrong)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [(name, answer) for name, e in EXERCISES.items() for answer in e.right],
+    ids=lambda v: getattr(v, "__name__", v),
+)  # fmt: skip
+def test_checks_accept_answers_written_differently(name, answer, capsys):
+    getattr(checks, name)(answer)
+    assert capsys.readouterr().out.startswith("Right. ")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_checks_accept_the_reference(name, capsys):
+    import torch
+
+    (cell,) = [c for c in graded(FOLDER / "00_start_here.ipynb", "solution") if c.metadata.nbgrader.grade_id == name]
+    scope = {"torch": torch}
+    exec(cell.source, scope)
+    function = re.search(r"^def (\w+)", cell.source, re.M)[1]
+    getattr(checks, name)(scope[function])
+    assert capsys.readouterr().out.startswith("Right. ")
+
+
+# --- predictions -----------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_kept_and_compared(forgotten, capsys):
+    predict("q2", "b")
+    predict("q1", "C")
+    predict("q1", "A")  # changed one's mind
+    observe("q1", "A")
+    observe("q2", "C")
+    observe("q10", "B")
+    assert predictions.recorded() == {"q1": ("A", "A"), "q2": ("B", "C"), "q10": (None, "B")}
+    capsys.readouterr()
+    compare_predictions()
+    lines = [line.split(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [["q1", "A", "A", "as predicted"], ["q2", "B", "C", "reread this"], ["q10", "-", "B"]]
+
+
+def test_a_question_left_open_stops_nothing(forgotten, capsys):
+    predict("q1", ...)
+    assert predictions.recorded() == {} and "nothing recorded" in capsys.readouterr().out
+    compare_predictions()
+    assert "No prediction" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("letter", ["", "AB", "Z", "1", 2, None])
+def test_a_prediction_is_one_letter(letter, forgotten):
+    with pytest.raises(ValueError, match="one letter"):
+        predict("q1", letter)
+    assert predictions.recorded() == {}
