@@ -38,7 +38,9 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Windows per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
     mixed_precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
-    init: Annotated[str | None, typer.Option(help="Start from this checkpoint (name or file) of the same size.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this checkpoint (name or file) of the same size.")
+    ] = None,
     save_every: Annotated[int, typer.Option(help="Steps between savings of the state to resume from.")] = 100,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
     threads: Threads = None,

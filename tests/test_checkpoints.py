@@ -24,7 +24,9 @@ def model():
 @pytest.fixture
 def path(model, tmp_path):
     data = {"kind": "nuclei", "longest_side": 96}
-    return save_checkpoint(tmp_path / "sub" / "m.safetensors", model, data=data, metrics={"iou": 0.5}, training={"step": 7})
+    return save_checkpoint(
+        tmp_path / "sub" / "m.safetensors", model, data=data, metrics={"iou": 0.5}, training={"step": 7}
+    )
 
 
 def test_round_trip(model, path):
@@ -135,7 +137,9 @@ def test_shipped_pairs_differ_only_in_their_kernel_source(kind):
 def test_shipped_files_are_small_and_have_a_card():
     from sgdc_viz import assets_dir
 
-    assert set(list_pretrained()) == {f"{k}-{s}" for k in ("nuclei", "dermoscopy", "synthetic") for s in ("structure", "pooled")}
+    assert set(list_pretrained()) == {
+        f"{k}-{s}" for k in ("nuclei", "dermoscopy", "synthetic") for s in ("structure", "pooled")
+    }
     for name in list_pretrained():
         assert (assets_dir() / f"{name}.safetensors").stat().st_size < 3_000_000
         card = (assets_dir() / f"{name}.md").read_text(encoding="utf-8")

@@ -39,7 +39,8 @@ def folder(tmp_path_factory):
 
 def test_train_evaluate_predict_on_own_images(capsys, folder, tmp_path):
     out = tmp_path / "run"
-    arguments = ("train", "--data", "folder", "--root", folder, "--steps", 2, "--crop", 32, "--batch-size", 2, "--out", out)
+    brief = ("--steps", 2, "--crop", 32, "--batch-size", 2)
+    arguments = ("train", "--data", "folder", "--root", folder, *brief, "--out", out)
     code, told, _ = run(capsys, *arguments)
     assert code == 0 and "model.safetensors" in told
     code, _, error = run(capsys, *arguments)
@@ -48,9 +49,8 @@ def test_train_evaluate_predict_on_own_images(capsys, folder, tmp_path):
 
     report = tmp_path / "deep" / "report.json"
     model = out / "model.safetensors"
-    code, told, _ = run(
-        capsys, "evaluate", "--checkpoint", model, "--data", "folder", "--root", folder, "--split", "all", "--json", report
-    )
+    own = ("--data", "folder", "--root", folder, "--split", "all", "--json", report)
+    code, told, _ = run(capsys, "evaluate", "--checkpoint", model, *own)
     assert code == 0 and "12 images" in told
     values = json.loads(report.read_text())
     assert len(values["images"]) == 12 and values["data"]["name"] == "folder"
@@ -96,9 +96,8 @@ def test_a_broken_image_stops_before_anything_is_written(capsys, tmp_path):
 def test_two_images_of_one_name_would_overwrite_each_other(capsys, tmp_path):
     for name in ("a.png", "a.jpg"):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
-    code, _, error = run(
-        capsys, "predict", tmp_path / "a.png", tmp_path / "a.jpg", "--checkpoint", "nuclei-structure", "--out", tmp_path / "o"
-    )
+    both = (tmp_path / "a.png", tmp_path / "a.jpg")
+    code, _, error = run(capsys, "predict", *both, "--checkpoint", "nuclei-structure", "--out", tmp_path / "out")
     assert code == 2 and "'a'" in error
 
 

@@ -73,10 +73,14 @@ def isic(parts, suffix="segmentation"):
     return files
 
 
-ISIC2016 = {("ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"): range(20),
-            ("ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"): range(20, 27)}
-ISIC2018 = {(f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth"): numbers
-            for part, numbers in (("Training", range(6)), ("Validation", range(6, 8)), ("Test", range(8, 11)))}
+ISIC2016 = {
+    ("ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"): range(20),
+    ("ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"): range(20, 27),
+}
+ISIC2018 = {
+    (f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth"): numbers
+    for part, numbers in (("Training", range(6)), ("Validation", range(6, 8)), ("Test", range(8, 11)))
+}
 
 
 @pytest.mark.parametrize("how", ["folder", "zip", "zips"])
@@ -180,6 +184,7 @@ def test_conic_says_what_is_wrong(tmp_path):
 
 # ---------------------------------------------------------------------------------------------- BBBC038
 
+
 def field(seed, colour=False, height=48, width=64):
     """A smooth picture twice as wide and high as a tile, with bright discs also across the cuts."""
     rng = np.random.default_rng(seed)
@@ -206,7 +211,7 @@ def bbbc_files(fields=12, singles=12):
         for tile, (y, x) in enumerate([(0, 0), (0, 64), (48, 0), (48, 64)][: 4 if f < fields else 1]):
             name = f"{(f * 7919 + tile * 104729) % 1000003:06x}{f:02d}{tile}"  # scattered, as the real ids are
             truth[name] = f
-            cut = np.s_[y:y + 48, x:x + 64]
+            cut = np.s_[y : y + 48, x : x + 64]
             rgba = np.dstack([image[cut], np.full((48, 64), 255, np.uint8)])
             files[f"{name}/images/{name}.png"] = encode(rgba)
             for number in np.unique(ids[cut])[1:]:
@@ -234,8 +239,11 @@ def test_bbbc038_reads_nuclei(bbbc, tmp_path):
 def test_bbbc038_overlapping_masks_the_later_one_wins(tmp_path):
     first, second = np.zeros((2, 8, 8), np.uint8)
     first[:5], second[3:] = 255, 255
-    files = {"a/images/a.png": encode(picture(0, 8, 8)),
-             "a/masks/1.png": encode(first), "a/masks/2.png": encode(second)}
+    files = {
+        "a/images/a.png": encode(picture(0, 8, 8)),
+        "a/masks/1.png": encode(first),
+        "a/masks/2.png": encode(second),
+    }
     instances = open_dataset("bbbc038", write(tmp_path, files, "folder"))[0].instances
     np.testing.assert_array_equal(instances[:, 0], [1, 1, 1, 2, 2, 2, 2, 2])
 
@@ -294,9 +302,17 @@ def test_bbbc038_copies_share_a_group(tmp_path):
 
 # ---------------------------------------------------------------------------------------------- plain folder
 
+
 @pytest.mark.parametrize("how", ["folder", "zip"])
-@pytest.mark.parametrize("pattern", [("images/{}.png", "masks/{}.png"), ("images/{}.jpg", "masks/{}_mask.png"),
-                                     ("{}.png", "{}_segmentation.png"), ("x/images/{}.tif", "x/masks/{}-seg.bmp")])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ("images/{}.png", "masks/{}.png"),
+        ("images/{}.jpg", "masks/{}_mask.png"),
+        ("{}.png", "{}_segmentation.png"),
+        ("x/images/{}.tif", "x/masks/{}-seg.bmp"),
+    ],
+)
 def test_plain_folder_pairs_by_stem(tmp_path, how, pattern):
     kinds = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "bmp": "BMP"}
     files = {"readme.txt": b"hello"}
@@ -325,8 +341,12 @@ def test_plain_folder_keeps_train_and_test_folders(tmp_path):
 def test_plain_folder_instances_and_classes(tmp_path):
     labels = np.zeros((12, 16), np.uint16)
     labels[1:4, 1:4], labels[1:4, 4:8], labels[8:10, 8:10] = 7, 300, 2
-    files = {"images/a.png": encode(picture(0)), "masks/a.png": encode(labels),
-             "images/b.png": encode(picture(1)), "masks/b.png": encode((labels > 0).astype(np.uint8) * 255)}
+    files = {
+        "images/a.png": encode(picture(0)),
+        "masks/a.png": encode(labels),
+        "images/b.png": encode(picture(1)),
+        "masks/b.png": encode((labels > 0).astype(np.uint8) * 255),
+    }
     root = write(tmp_path, files, "folder")
     a, b = open_dataset("folder", root, instances=True, kind="nuclei")
     np.testing.assert_array_equal(a.instances, labels)
@@ -339,6 +359,7 @@ def test_plain_folder_instances_and_classes(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------- errors
+
 
 @pytest.mark.parametrize("name", [n for n in DATASETS if not n.startswith("synthetic")])
 def test_a_wrong_root_says_what_was_expected_and_found(tmp_path, name):
@@ -371,11 +392,14 @@ def test_data_zip_without_ground_truth_zip(tmp_path):
         open_dataset("isic2016", root / "ISBI2016_ISIC_Part1_Test_Data.zip")
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("mnist",), "unknown data set 'mnist'; choose one of isic2016"),
-    (("folder", ".", "dev"), "split='dev' is not one of"),
-    (("synthetic-nuclei", None, "train", -1), "seed=-1"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("mnist",), "unknown data set 'mnist'; choose one of isic2016"),
+        (("folder", ".", "dev"), "split='dev' is not one of"),
+        (("synthetic-nuclei", None, "train", -1), "seed=-1"),
+    ],
+)
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         open_dataset(*arguments)
@@ -411,6 +435,7 @@ def test_a_dataset_can_be_pickled_and_ends(bbbc):
 
 
 # ---------------------------------------------------------------------------------------------- the split rule
+
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), min_size=3, max_size=60), st.randoms())
@@ -520,16 +545,19 @@ def test_size_is_checked_before_decoding():
         load_image(bytes(bomb))
 
 
-@pytest.mark.parametrize("data, message", [
-    (b"", "is empty"),
-    (b"Dear reader, this is a text.", "is not a PNG, JPEG, TIFF or BMP"),
-    (encode(picture(0, 90, 90))[:9000], "is damaged or incomplete"),
-    (encode(picture(0, 90, 90), "JPEG")[:1500], "is damaged or incomplete"),
-    (encode(picture(0, 90, 90), "BMP")[:1500], "is damaged or incomplete"),
-    (encode(picture(0, 90, 90), "TIFF")[:1500], "cannot be read|is damaged or incomplete|is not a PNG"),
-    (encode(picture(0))[:20] + b"?" * 30, "is damaged at its very beginning"),
-    (b"GIF89a" + bytes(40), "is not a PNG, JPEG, TIFF or BMP"),
-])
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", "is empty"),
+        (b"Dear reader, this is a text.", "is not a PNG, JPEG, TIFF or BMP"),
+        (encode(picture(0, 90, 90))[:9000], "is damaged or incomplete"),
+        (encode(picture(0, 90, 90), "JPEG")[:1500], "is damaged or incomplete"),
+        (encode(picture(0, 90, 90), "BMP")[:1500], "is damaged or incomplete"),
+        (encode(picture(0, 90, 90), "TIFF")[:1500], "cannot be read|is damaged or incomplete|is not a PNG"),
+        (encode(picture(0))[:20] + b"?" * 30, "is damaged at its very beginning"),
+        (b"GIF89a" + bytes(40), "is not a PNG, JPEG, TIFF or BMP"),
+    ],
+)
 def test_bad_files_get_one_sentence(tmp_path, data, message):
     path = tmp_path / "photo.png"
     path.write_bytes(data)
@@ -551,7 +579,7 @@ def test_missing_file_and_folder(tmp_path):
 def test_garbled_bytes_never_raise_anything_but_valueerror(place, junk, kind):
     data = bytearray(encode(picture(3, 20, 20), kind))
     place %= len(data)
-    data[place:place + len(junk)] = junk
+    data[place : place + len(junk)] = junk
     try:
         image = load_image(bytes(data))
     except ValueError as error:

@@ -105,13 +105,15 @@ def test_no_lobes_is_an_ellipse(seed):
             assert (ellipse != mask).sum() < 0.02 * mask.sum()
 
 
-@pytest.mark.parametrize("make, dial", [(synthetic_dermoscopy, d) for d in
-                                        ("contrast", "softness", "texture", "hair", "illumination", "noise", "blur")]
-                         + [(synthetic_nuclei, d) for d in
-                            ("contrast", "softness", "texture", "defocus", "illumination", "noise", "blur")])
+@pytest.mark.parametrize(
+    "make, dial",
+    [(synthetic_dermoscopy, d) for d in ("contrast", "softness", "texture", "hair", "illumination", "noise", "blur")]
+    + [(synthetic_nuclei, d) for d in ("contrast", "softness", "texture", "defocus", "illumination", "noise", "blur")],
+)
 def test_dials_of_looks_change_looks_and_never_the_truth(make, dial):
-    low, high = (make(3, 96, **{dial: value}) for value in
-                 {"contrast": (0.3, 0.9), "noise": (0, 0.1)}.get(dial, (0, 0.8)))
+    low, high = (
+        make(3, 96, **{dial: value}) for value in {"contrast": (0.3, 0.9), "noise": (0, 0.1)}.get(dial, (0, 0.8))
+    )
     np.testing.assert_array_equal(low.mask, high.mask)
     assert make is synthetic_dermoscopy or (low.instances == high.instances).all()
     assert (low.image != high.image).mean() > 0.01
@@ -128,11 +130,13 @@ def test_each_dial_does_what_it_says():
     for make, plain in ((synthetic_dermoscopy, LESION), (synthetic_nuclei, NUCLEI)):
         gaps = [gap(s) for s in pictures("contrast", (0.1, 0.5, 1), make, **{**plain, "contrast": 0.5})]
         assert gaps[0] < gaps[1] < gaps[2]
-        roughness = [ndimage.laplace(s.image[:, :, 0].astype(float)).std() for s in
-                     pictures("noise", (0, 0.02, 0.1), make)]
+        roughness = [
+            ndimage.laplace(s.image[:, :, 0].astype(float)).std() for s in pictures("noise", (0, 0.02, 0.1), make)
+        ]
         assert roughness[0] < roughness[1] < roughness[2]
-        sharpness = [ndimage.sobel(s.image[:, :, 0].astype(float)).std() for s in
-                     pictures("blur", (0, 1.5, 4), make, noise=0)]
+        sharpness = [
+            ndimage.sobel(s.image[:, :, 0].astype(float)).std() for s in pictures("blur", (0, 1.5, 4), make, noise=0)
+        ]
         assert sharpness[0] > sharpness[1] > sharpness[2]
     bald, hairy, furry = pictures("hair", (0, 0.3, 1), noise=0, blur=0)
     changed = [(s.image != bald.image).any(2) for s in (hairy, furry)]
@@ -172,12 +176,15 @@ def test_size_scales_the_picture():
     np.testing.assert_allclose(ndimage.center_of_mass(large), np.array(ndimage.center_of_mass(small)) * 4, atol=2.5)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(seed=-1), "seed=-1 must be 0 or larger"),
-    (dict(seed=0, size=4), "size=4 must be 8 to 8192"),
-    (dict(seed=0, contrast=1.5), r"contrast=1.5 must be a number, or a \(low, high\) range, within 0..1"),
-    (dict(seed=0, lobes=(9, 3)), r"lobes=\(9, 3\) must be"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(seed=-1), "seed=-1 must be 0 or larger"),
+        (dict(seed=0, size=4), "size=4 must be 8 to 8192"),
+        (dict(seed=0, contrast=1.5), r"contrast=1.5 must be a number, or a \(low, high\) range, within 0..1"),
+        (dict(seed=0, lobes=(9, 3)), r"lobes=\(9, 3\) must be"),
+    ],
+)
 @pytest.mark.parametrize("make", MAKERS)
 def test_bad_arguments(make, arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -81,6 +81,7 @@ def test_to_tensor():
 
 # ---------------------------------------------------------------------------------------------- augmentation
 
+
 @pytest.fixture(scope="module")
 def batch():
     return to_tensor([synthetic_nuclei(i, 64, crowding=0.8) for i in range(4)])
@@ -176,8 +177,10 @@ def test_only_nuclei_are_inverted():
     dark = torch.zeros(64, 3, 16, 16)
     masks = torch.zeros(64, 16, 16, dtype=torch.long)
     torch.manual_seed(0)
-    bright = {kind: (Augmentation(16, kind)(dark, masks)[0].mean((1, 2, 3)) > 0.5).float().mean().item()
-              for kind in ("nuclei", "dermoscopy", "unknown")}
+    bright = {
+        kind: (Augmentation(16, kind)(dark, masks)[0].mean((1, 2, 3)) > 0.5).float().mean().item()
+        for kind in ("nuclei", "dermoscopy", "unknown")
+    }
     assert bright["dermoscopy"] == bright["unknown"] == 0 and 0.03 < bright["nuclei"] < 0.35
 
 
@@ -189,6 +192,8 @@ def test_bad_arguments():
 
 
 def test_kornia_and_torch_are_imported_late():
-    code = ("import sys, sgdc_viz.data; assert 'torch' not in sys.modules and 'kornia' not in sys.modules; "
-            "import sgdc_viz.data.transforms; assert 'kornia' not in sys.modules")
+    code = (
+        "import sys, sgdc_viz.data; assert 'torch' not in sys.modules and 'kornia' not in sys.modules; "
+        "import sgdc_viz.data.transforms; assert 'kornia' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

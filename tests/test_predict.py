@@ -64,7 +64,8 @@ def test_tiles_meet_without_a_seam(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)]
+    "bad",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
 )
 def test_what_is_no_image_is_refused(bad):
     with pytest.raises(ValueError, match="must be uint8 RGB"):

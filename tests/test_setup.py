@@ -333,9 +333,7 @@ def test_a_broken_environment_is_made_anew(copy, fake_pip, tmp_path, why):
     # This Python is chosen and then makes no environment: a real one takes seconds, and pip then asks the network.
     python = tmp_path / "python"
     python.write_text(
-        "#!/bin/sh\n"
-        'case "$2" in venv) exit 1 ;; *realpath*) echo "$0"; exit ;; esac\n'
-        f'exec "{sys.executable}" "$@"\n'
+        f'#!/bin/sh\ncase "$2" in venv) exit 1 ;; *realpath*) echo "$0"; exit ;; esac\nexec "{sys.executable}" "$@"\n'
     )
     python.chmod(0o755)
     result = run("sh", ".ci/make-venv", "app", cwd=copy, PYTHON=str(python))

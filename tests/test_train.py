@@ -170,7 +170,12 @@ def test_diverging_loss_is_named_and_the_model_stays_usable(samples):
 
 @pytest.mark.parametrize(
     "change, says",
-    [({"crop": 30}, "crop=30"), ({"steps": 0}, "steps=0"), ({"mixed_precision": "int8"}, "int8"), ({"batch_size": 0}, "batch")],
+    [
+        ({"crop": 30}, "crop=30"),
+        ({"steps": 0}, "steps=0"),
+        ({"mixed_precision": "int8"}, "int8"),
+        ({"batch_size": 0}, "batch"),
+    ],
 )
 def test_settings_are_checked(change, says):
     with pytest.raises(ValueError, match=says):

@@ -28,8 +28,17 @@ from sgdc_viz.data.images import Sample, load_image, load_labels, load_mask
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
 
 SPLITS = ("train", "val", "test")
-DATASETS = ("isic2016", "isic2017", "isic2018", "ph2", "conic", "bbbc038", "folder", "synthetic-dermoscopy",
-            "synthetic-nuclei")
+DATASETS = (
+    "isic2016",
+    "isic2017",
+    "isic2018",
+    "ph2",
+    "conic",
+    "bbbc038",
+    "folder",
+    "synthetic-dermoscopy",
+    "synthetic-nuclei",
+)
 MAX_FILES = 500_000  # a root with more files than this is surely not a data set (a home folder, a whole disk)
 MAX_SIDE = 16_384  # the largest ISIC photographs are 6 748 pixels wide
 CONIC_CLASSES = ("background", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective")
@@ -55,8 +64,17 @@ class Dataset:
     with background), kind ("nuclei", "dermoscopy" or "unknown").
     """
 
-    def __init__(self, name: str, split: str | None, records: list[_Record], read: Callable[[_Record], Sample], *,
-                 kind: str, rule: str, num_classes: int = 1):
+    def __init__(
+        self,
+        name: str,
+        split: str | None,
+        records: list[_Record],
+        read: Callable[[_Record], Sample],
+        *,
+        kind: str,
+        rule: str,
+        num_classes: int = 1,
+    ):
         self.name, self.split, self.kind, self.rule, self.num_classes = name, split, kind, rule, num_classes
         self._records, self._read = records, read
 
@@ -74,8 +92,10 @@ class Dataset:
     def __getitem__(self, index: int) -> Sample:
         sample = self._read(self._records[index])
         if sample.image.shape[:2] != sample.mask.shape:
-            raise ValueError(f"{self.name}: the mask of {sample.name!r} is {_by(sample.mask)} pixels (height x width) "
-                             f"but its image is {_by(sample.image)}; they must agree.")
+            raise ValueError(
+                f"{self.name}: the mask of {sample.name!r} is {_by(sample.mask)} pixels (height x width) "
+                f"but its image is {_by(sample.image)}; they must agree."
+            )
         return sample
 
     def __iter__(self) -> Iterator[Sample]:
@@ -87,16 +107,21 @@ class Dataset:
         `names_sha256` is the fingerprint of the sorted names: equal fingerprints mean the very same images.
         """
         return {
-            "name": self.name, "split": self.split, "kind": self.kind, "num_classes": self.num_classes,
-            "images": len(self), "groups": len(set(self.groups)),
+            "name": self.name,
+            "split": self.split,
+            "kind": self.kind,
+            "num_classes": self.num_classes,
+            "images": len(self),
+            "groups": len(set(self.groups)),
             "strata": dict(sorted(Counter(r.stratum for r in self._records).items())),
             "rule": self.rule,
             "names_sha256": hashlib.sha256("\n".join(sorted(self.names)).encode()).hexdigest(),
         }
 
 
-def open_dataset(name: str, root: str | Path | None = None, split: str | None = None, seed: int = 0,
-                 **options) -> Dataset:
+def open_dataset(
+    name: str, root: str | Path | None = None, split: str | None = None, seed: int = 0, **options
+) -> Dataset:
     """Open a data set by name.
 
     Args:
@@ -142,6 +167,7 @@ def _check_options(name: str, options: dict, known: list[str]) -> None:
 
 # ---------------------------------------------------------------------------------------------- synthetic
 
+
 def _open_synthetic(name: str, split: str | None, seed: int, options: dict) -> Dataset:
     """`count` samples; sample i of split k has its own seed, so splits share no picture and need no files."""
     nuclei = name == "synthetic-nuclei"
@@ -162,8 +188,14 @@ def _open_synthetic(name: str, split: str | None, seed: int, options: dict) -> D
         if split in (None, part):
             first = (seed * len(SPLITS) + number) * _SEEDS
             records += [_Record(f"{part}-{i}", f"{part}-{i}", name, row=i) for i in range(first, first + count)]
-    dataset = Dataset(name, split, records, partial(_read_synthetic, make, dials), rule=rule,
-                      kind="nuclei" if nuclei else "dermoscopy")
+    dataset = Dataset(
+        name,
+        split,
+        records,
+        partial(_read_synthetic, make, dials),
+        rule=rule,
+        kind="nuclei" if nuclei else "dermoscopy",
+    )
     dataset[0]  # a dial that the generator refuses is reported now, not in the middle of a training
     return dataset
 
@@ -176,6 +208,7 @@ def _read_synthetic(make: Callable[..., Sample], options: dict, record: _Record)
 
 
 # ---------------------------------------------------------------------------------------------- files and zips
+
 
 class _Files:
     """Name -> bytes, for a folder, for a zip, and for the zips that lie in a folder. Names use forward slashes.
@@ -279,6 +312,7 @@ def deal(groups: dict[str, tuple[str, int]], shares: tuple[float, float, float])
     of its share (on a tie test before val before train). A split that this leaves empty, as in sets of few images, gets
     the smallest group of train.
     """
+
     def order(group: str) -> tuple[int, str]:
         return -groups[group][1], hashlib.sha256(group.encode()).hexdigest()
 
@@ -308,16 +342,19 @@ def _choose(name: str, records: list[_Record], split: str | None, shares: tuple[
     if parts <= {None, "train"} or parts == {None, "train", "test"} or parts == {"train", "test"}:
         ours = [r for r in records if r.official != "test"]
         sizes = Counter(r.group for r in ours)
-        dealt = deal({r.group: (r.stratum, sizes[r.group]) for r in ours},
-                     (0.9, 0.1, 0.0) if "test" in parts else shares)
+        dealt = deal(
+            {r.group: (r.stratum, sizes[r.group]) for r in ours}, (0.9, 0.1, 0.0) if "test" in parts else shares
+        )
         kept = [r for r in records if ("test" if r.official == "test" else dealt[r.group]) == split]
     else:
         kept = [r for r in records if r.official == split]
     if not kept:
         there = Counter(r.official or "unnamed" for r in records)
-        raise ValueError(f"{name}: split={split!r} holds no image (parts found: "
-                         f"{', '.join(f'{part} {count}' for part, count in sorted(there.items()))}); "
-                         "add that part or choose another split.")
+        raise ValueError(
+            f"{name}: split={split!r} holds no image (parts found: "
+            f"{', '.join(f'{part} {count}' for part, count in sorted(there.items()))}); "
+            "add that part or choose another split."
+        )
     return kept
 
 
@@ -354,8 +391,10 @@ def _read_pair(files: _Files, record: _Record, labels: str = "binary", num_class
     else:
         values = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
         if values.max() >= num_classes:
-            raise ValueError(f"{record.masks[0]!r} holds the class {values.max()}, but num_classes={num_classes} "
-                             f"allows 0..{num_classes - 1}.")
+            raise ValueError(
+                f"{record.masks[0]!r} holds the class {values.max()}, but num_classes={num_classes} "
+                f"allows 0..{num_classes - 1}."
+            )
         mask = values.astype(np.uint8)
     return Sample(image, mask, instances, record.name, record.group)
 
@@ -378,14 +417,26 @@ def _open_isic(name: str, files: _Files, split: str | None, skip_unpaired: bool 
         if found:
             _claim(name, masks if found.group(2) else images, found.group(1).upper(), key)
     if not images or not masks:
-        raise _wrong_root(name, files, "ISIC_<number>.jpg with ISIC_<number>_segmentation.png (the unpacked folders, "
-                          "or a folder that holds both the data zip and the ground-truth zip)",
-                          f"but no such {'mask' if images else 'image'}")
-    records = [_Record(k, k, name, images[k], (masks[k],), official=_official_part(images[k]))
-               for k in _pair(name, images, masks, skip_unpaired)]
+        raise _wrong_root(
+            name,
+            files,
+            "ISIC_<number>.jpg with ISIC_<number>_segmentation.png (the unpacked folders, "
+            "or a folder that holds both the data zip and the ground-truth zip)",
+            f"but no such {'mask' if images else 'image'}",
+        )
+    records = [
+        _Record(k, k, name, images[k], (masks[k],), official=_official_part(images[k]))
+        for k in _pair(name, images, masks, skip_unpaired)
+    ]
     rule = "official parts where on disk; a missing part is carved by a hash of the name"
-    return Dataset(name, split, _choose(name, records, split, (0.7, 0.15, 0.15)), partial(_read_pair, files),
-                   kind="dermoscopy", rule=rule)
+    return Dataset(
+        name,
+        split,
+        _choose(name, records, split, (0.7, 0.15, 0.15)),
+        partial(_read_pair, files),
+        kind="dermoscopy",
+        rule=rule,
+    )
 
 
 def _open_ph2(name: str, files: _Files, split: str | None, skip_unpaired: bool = False) -> Dataset:
@@ -407,8 +458,15 @@ _MASK_SUFFIX = re.compile(r"[_-](mask|masks|segmentation|seg|gt|label|labels|gro
 _IMAGE_FOLDERS, _MASK_FOLDERS = {"images", "image", "imgs"}, {"masks", "mask", "labels", "groundtruth"}
 
 
-def _open_folder(name: str, files: _Files, split: str | None, skip_unpaired: bool = False, instances: bool = False,
-                 num_classes: int = 1, kind: str = "unknown") -> Dataset:
+def _open_folder(
+    name: str,
+    files: _Files,
+    split: str | None,
+    skip_unpaired: bool = False,
+    instances: bool = False,
+    num_classes: int = 1,
+    kind: str = "unknown",
+) -> Dataset:
     """Your own images: `images/a.png` with `masks/a.png`, or with `a_mask.png` / `a_segmentation.png` anywhere.
 
     Folders named train, val and test are kept as the split; without them the names are hashed, 70/15/15. Every image
@@ -417,8 +475,10 @@ def _open_folder(name: str, files: _Files, split: str | None, skip_unpaired: boo
     if not 1 <= num_classes <= 256:
         raise ValueError(f"folder: num_classes={num_classes} must be 1 (binary) to 256, background included.")
     if instances and num_classes != 1:
-        raise ValueError(f"folder: instances=True and num_classes={num_classes} exclude each other (one mask file "
-                         "holds either object numbers or classes); choose one.")
+        raise ValueError(
+            f"folder: instances=True and num_classes={num_classes} exclude each other (one mask file "
+            "holds either object numbers or classes); choose one."
+        )
     images, masks = {}, {}
     for key in files:
         *folders, file = key.split("/")
@@ -438,15 +498,24 @@ def _open_folder(name: str, files: _Files, split: str | None, skip_unpaired: boo
     for place in places:
         stem = place.rpartition("/")[2]
         unique = stem if stems[stem] == 1 else place.replace("/", "__")
-        records.append(_Record(unique, unique, "folder", images[place], (masks[place],),
-                               official=_official_part(images[place])))
+        records.append(
+            _Record(unique, unique, "folder", images[place], (masks[place],), official=_official_part(images[place]))
+        )
     labels = "instances" if instances else "classes" if num_classes > 1 else "binary"
     read = partial(_read_pair, files, labels=labels, num_classes=num_classes)
-    return Dataset(name, split, _choose(name, records, split, (0.7, 0.15, 0.15)), read, kind=kind,
-                   num_classes=num_classes, rule="folders named train, val, test, else a hash of the name")
+    return Dataset(
+        name,
+        split,
+        _choose(name, records, split, (0.7, 0.15, 0.15)),
+        read,
+        kind=kind,
+        num_classes=num_classes,
+        rule="folders named train, val, test, else a hash of the name",
+    )
 
 
 # ---------------------------------------------------------------------------------------------- CoNIC
+
 
 def _open_conic(name: str, files: _Files, split: str | None) -> Dataset:
     """images.npy, labels.npy [..., (instance, class)], patch_info.csv; the group is the source image of a patch.
@@ -470,18 +539,32 @@ def _open_conic(name: str, files: _Files, split: str | None) -> Dataset:
         records.append(_Record(patch, source, source.partition("_")[0], row=row))
     kept = _choose(name, records, split, (0.7, 0.1, 0.2))
     needed = [r.row for r in kept]
-    arrays = [_PatchArray(files, wanted[f], needed, len(patches), tail)
-              for f, tail in (("images.npy", (3,)), ("labels.npy", (2,)))]
-    return Dataset(name, split, kept, partial(_read_conic, *arrays), kind="nuclei", num_classes=len(CONIC_CLASSES),
-                   rule="by source image, stratified by origin, 70/10/20 by hash")
+    arrays = [
+        _PatchArray(files, wanted[f], needed, len(patches), tail)
+        for f, tail in (("images.npy", (3,)), ("labels.npy", (2,)))
+    ]
+    return Dataset(
+        name,
+        split,
+        kept,
+        partial(_read_conic, *arrays),
+        kind="nuclei",
+        num_classes=len(CONIC_CLASSES),
+        rule="by source image, stratified by origin, 70/10/20 by hash",
+    )
 
 
 def _read_conic(images: _PatchArray, labels: _PatchArray, record: _Record) -> Sample:
     instances, classes = np.moveaxis(labels[record.row], -1, 0)
     if classes.max() >= len(CONIC_CLASSES):
         raise ValueError(f"conic: {record.name!r} holds the class {classes.max()}, not 0..{len(CONIC_CLASSES) - 1}.")
-    return Sample(np.array(images[record.row], np.uint8), classes.astype(np.uint8), instances.astype(np.int32),
-                  record.name, record.group)
+    return Sample(
+        np.array(images[record.row], np.uint8),
+        classes.astype(np.uint8),
+        instances.astype(np.int32),
+        record.name,
+        record.group,
+    )
 
 
 class _PatchArray:
@@ -498,8 +581,10 @@ class _PatchArray:
         if size < header + int(np.prod(self.shape)) * self.dtype.itemsize:
             raise ValueError(f"conic: {name!r} is cut short ({size} bytes); download it again.")
         if len(self.shape) != 4 or self.shape[0] != count or self.shape[3:] != tail:
-            raise ValueError(f"conic: {name!r} has shape {self.shape}, expected ({count}, height, width, {tail[0]}), "
-                             "one row for each line of patch_info.csv.")
+            raise ValueError(
+                f"conic: {name!r} has shape {self.shape}, expected ({count}, height, width, {tail[0]}), "
+                "one row for each line of patch_info.csv."
+            )
 
     def _stream(self):
         path, member = self.files.where[self.name]
@@ -539,8 +624,10 @@ def _npy_header(stream, name: str) -> tuple[tuple[int, ...], np.dtype]:
 
 # ---------------------------------------------------------------------------------------------- BBBC038
 
-def _open_bbbc(name: str, files: _Files, split: str | None, skip_unpaired: bool = False,
-               split_by: str = "mosaic") -> Dataset:
+
+def _open_bbbc(
+    name: str, files: _Files, split: str | None, skip_unpaired: bool = False, split_by: str = "mosaic"
+) -> Dataset:
     """<id>/images/<id>.png with <id>/masks/*.png, no standard split. Ours deals out whole groups, 70/10/20.
 
     Many of these images are neighbouring tiles of one microscope field, so a random split would put both halves of one
@@ -556,10 +643,18 @@ def _open_bbbc(name: str, files: _Files, split: str | None, skip_unpaired: bool 
     records = _bbbc_records(files, skip_unpaired)
     if split_by == "stain":
         records = [replace(r, group=r.stratum, stratum="all") for r in records]
-    rule = {"mosaic": "whole mosaics of touching tiles, stratified by image size and stain, 70/10/20 by hash",
-            "stain": "whole strata (image size and stain), 70/10/20"}[split_by]
-    return Dataset(name, split, _choose(name, records, split, (0.7, 0.1, 0.2)), partial(_read_bbbc, files),
-                   kind="nuclei", rule=rule)
+    rule = {
+        "mosaic": "whole mosaics of touching tiles, stratified by image size and stain, 70/10/20 by hash",
+        "stain": "whole strata (image size and stain), 70/10/20",
+    }[split_by]
+    return Dataset(
+        name,
+        split,
+        _choose(name, records, split, (0.7, 0.1, 0.2)),
+        partial(_read_bbbc, files),
+        kind="nuclei",
+        rule=rule,
+    )
 
 
 def _read_bbbc(files: _Files, record: _Record) -> Sample:
@@ -589,8 +684,10 @@ def _bbbc_records(files: _Files, skip_unpaired: bool) -> list[_Record]:
     if key not in _FIELDS:
         _FIELDS.clear()  # one set is kept: opening train, val and test one after the other decodes it once
         _FIELDS[key] = _fields(load_image(files.read(images[n]), max_side=MAX_SIDE) for n in names)
-    return [_Record(n, names[leader], stratum, images[n], tuple(sorted(masks[n])))
-            for n, (leader, stratum) in zip(names, _FIELDS[key], strict=True)]
+    return [
+        _Record(n, names[leader], stratum, images[n], tuple(sorted(masks[n])))
+        for n, (leader, stratum) in zip(names, _FIELDS[key], strict=True)
+    ]
 
 
 _FIELDS: dict[tuple, list[tuple[int, str]]] = {}
@@ -615,8 +712,9 @@ def _fields(images: Iterable[np.ndarray]) -> list[tuple[int, str]]:
         thumbnail = np.asarray(grey.resize((32, 32), Image.Resampling.BOX), np.float32)
         pixels = np.asarray(grey)
         # Each border with the line next to it: left, right, top, bottom. Copies, so that the whole image can go.
-        borders = [np.array(lines, np.float32) for lines in
-                   (pixels[:, :2].T, pixels[:, :-3:-1].T, pixels[:2], pixels[:-3:-1])]
+        borders = [
+            np.array(lines, np.float32) for lines in (pixels[:, :2].T, pixels[:, :-3:-1].T, pixels[:2], pixels[:-3:-1])
+        ]
         if min(image.shape[:2]) > 1:
             tiles[image.shape].append((i, thumbnail, borders))
     first = list(range(len(strata)))

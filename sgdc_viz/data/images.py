@@ -107,8 +107,10 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
             if max(width, height) > max_side:
-                raise ValueError(f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
-                                 "smaller or cut out the part of interest.")
+                raise ValueError(
+                    f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
+                    "smaller or cut out the part of interest."
+                )
             if image.format == "TIFF" and image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(258, (8,))) > 8:
                 return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit colour in planes
             image.load()
@@ -140,8 +142,10 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
         with tifffile.TiffFile(io.BytesIO(data)) as tiff:
             page = tiff.pages[0]
             if max(page.imagelength, page.imagewidth) > max_side:
-                raise ValueError(f"{name!r} is {page.imagewidth}x{page.imagelength} pixels; at most {max_side} a side "
-                                 "are read: make it smaller or cut out the part of interest.")
+                raise ValueError(
+                    f"{name!r} is {page.imagewidth}x{page.imagelength} pixels; at most {max_side} a side "
+                    "are read: make it smaller or cut out the part of interest."
+                )
             values = page.asarray()
     except Exception as error:
         if str(error).startswith(repr(name)):

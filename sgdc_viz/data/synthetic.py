@@ -23,11 +23,21 @@ _EOSIN = np.array([0.2159, 0.8012, 0.5581], np.float32)
 _BLUES = np.array([[0.5626, 0.7201, 0.4062], [0.75, 1.10, 0.18], [0.55, 1.10, 0.38]], np.float32)
 
 
-def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes: Dial = (3, 20),
-                         lobe_depth: Dial = (0.02, 0.11), radius: Dial = (0.14, 0.38), contrast: Dial = (0.45, 1.0),
-                         softness: Dial = (1.0, 6.0), texture: Dial = (0.7, 1.0), hair: Dial = (0.0, 0.7),
-                         illumination: Dial = (0.2, 1.0), noise: Dial = (0.005, 0.02), blur: Dial = (0.0, 0.8)
-                         ) -> Sample:
+def synthetic_dermoscopy(
+    seed: int,
+    size: int | tuple[int, int] = 256,
+    *,
+    lobes: Dial = (3, 20),
+    lobe_depth: Dial = (0.02, 0.11),
+    radius: Dial = (0.14, 0.38),
+    contrast: Dial = (0.45, 1.0),
+    softness: Dial = (1.0, 6.0),
+    texture: Dial = (0.7, 1.0),
+    hair: Dial = (0.0, 0.7),
+    illumination: Dial = (0.2, 1.0),
+    noise: Dial = (0.005, 0.02),
+    blur: Dial = (0.0, 0.8),
+) -> Sample:
     """One pigmented lesion on skin.
 
     Args:
@@ -49,15 +59,32 @@ def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes:
     """
     height, width = _size(size)
     shape_rng, skin_rng, pigment_rng, hair_rng, light_rng, noise_rng, dial_rng = _streams(seed, 7)
-    dials = _Dials(dial_rng, lobes=(lobes, 0, 200), lobe_depth=(lobe_depth, 0, 0.4), radius=(radius, 0.02, 0.7),
-                   contrast=(contrast, 0, 1), softness=(softness, 0, 50), texture=(texture, 0, 1), hair=(hair, 0, 1),
-                   illumination=(illumination, 0, 1), noise=(noise, 0, 0.5), blur=(blur, 0, 20))
+    dials = _Dials(
+        dial_rng,
+        lobes=(lobes, 0, 200),
+        lobe_depth=(lobe_depth, 0, 0.4),
+        radius=(radius, 0.02, 0.7),
+        contrast=(contrast, 0, 1),
+        softness=(softness, 0, 50),
+        texture=(texture, 0, 1),
+        hair=(hair, 0, 1),
+        illumination=(illumination, 0, 1),
+        noise=(noise, 0, 0.5),
+        blur=(blur, 0, 20),
+    )
     side = min(height, width)
     unit = side / 256  # textures grow with the picture
-    distance = _star(shape_rng, height, width,
-                     centre=(height * shape_rng.uniform(0.42, 0.58), width * shape_rng.uniform(0.42, 0.58)),
-                     radius=dials.radius * side, squeeze=shape_rng.uniform(0.65, 1.0),
-                     angle=shape_rng.uniform(0, np.pi), lobes=round(dials.lobes), depth=dials.lobe_depth)
+    distance = _star(
+        shape_rng,
+        height,
+        width,
+        centre=(height * shape_rng.uniform(0.42, 0.58), width * shape_rng.uniform(0.42, 0.58)),
+        radius=dials.radius * side,
+        squeeze=shape_rng.uniform(0.65, 1.0),
+        angle=shape_rng.uniform(0, np.pi),
+        lobes=round(dials.lobes),
+        depth=dials.lobe_depth,
+    )
     uneven = np.exp(0.5 * dials.texture * _clouds(shape_rng, (height, width), 60 * unit))  # sharp here, soft there
     skin = _skin(skin_rng, (height, width), unit, dials.texture)
     ink = _pigment(pigment_rng, (height, width), unit, dials.texture, distance / (dials.radius * side))
@@ -72,11 +99,24 @@ def synthetic_dermoscopy(seed: int, size: int | tuple[int, int] = 256, *, lobes:
     return Sample(image, (distance > 0).astype(np.uint8), None, f"dermoscopy-{seed}", f"dermoscopy-{seed}")
 
 
-def synthetic_nuclei(seed: int, size: int | tuple[int, int] = 256, *, style: str | None = None, count: Dial = (10, 70),
-                     crowding: Dial = (0.0, 0.8), radius: Dial = (0.024, 0.06), lobes: Dial = (0, 5),
-                     lobe_depth: Dial = (0.0, 0.1), contrast: Dial = (0.4, 1.0), softness: Dial = (0.5, 1.2),
-                     texture: Dial = (0.6, 1.0), defocus: Dial = (0.0, 0.5), illumination: Dial = (0.0, 1.0),
-                     noise: Dial = (0.005, 0.03), blur: Dial = (0.0, 0.7)) -> Sample:
+def synthetic_nuclei(
+    seed: int,
+    size: int | tuple[int, int] = 256,
+    *,
+    style: str | None = None,
+    count: Dial = (10, 70),
+    crowding: Dial = (0.0, 0.8),
+    radius: Dial = (0.024, 0.06),
+    lobes: Dial = (0, 5),
+    lobe_depth: Dial = (0.0, 0.1),
+    contrast: Dial = (0.4, 1.0),
+    softness: Dial = (0.5, 1.2),
+    texture: Dial = (0.6, 1.0),
+    defocus: Dial = (0.0, 0.5),
+    illumination: Dial = (0.0, 1.0),
+    noise: Dial = (0.005, 0.03),
+    blur: Dial = (0.0, 0.7),
+) -> Sample:
     """Cell nuclei, each with its own number.
 
     Args (those not listed mean the same as in `synthetic_dermoscopy`):
@@ -97,10 +137,21 @@ def synthetic_nuclei(seed: int, size: int | tuple[int, int] = 256, *, style: str
     shape_rng, place_rng, ground_rng, nucleus_rng, light_rng, noise_rng, dial_rng = _streams(seed, 7)
     drawn_style = "fluorescence" if dial_rng.random() < 0.6 else "histology"
     style = style or drawn_style
-    dials = _Dials(dial_rng, count=(count, 0, 5000), crowding=(crowding, 0, 1), radius=(radius, 0.005, 0.5),
-                   lobes=(lobes, 0, 200), lobe_depth=(lobe_depth, 0, 0.4), contrast=(contrast, 0, 1),
-                   softness=(softness, 0, 50), texture=(texture, 0, 1), defocus=(defocus, 0, 1),
-                   illumination=(illumination, 0, 1), noise=(noise, 0, 0.5), blur=(blur, 0, 20))
+    dials = _Dials(
+        dial_rng,
+        count=(count, 0, 5000),
+        crowding=(crowding, 0, 1),
+        radius=(radius, 0.005, 0.5),
+        lobes=(lobes, 0, 200),
+        lobe_depth=(lobe_depth, 0, 0.4),
+        contrast=(contrast, 0, 1),
+        softness=(softness, 0, 50),
+        texture=(texture, 0, 1),
+        defocus=(defocus, 0, 1),
+        illumination=(illumination, 0, 1),
+        noise=(noise, 0, 0.5),
+        blur=(blur, 0, 20),
+    )
     unit = min(height, width) / 256
     distance, instances, number = _place_nuclei(shape_rng, place_rng, height, width, dials)
     paint = _histology if style == "histology" else _fluorescence
@@ -113,6 +164,7 @@ def synthetic_nuclei(seed: int, size: int | tuple[int, int] = 256, *, style: str
 
 
 # ---------------------------------------------------------------------------------------------- shapes
+
 
 class _Dials:
     """Each dial's value for this picture. One number is drawn per dial even where it is fixed, so that fixing one
@@ -140,8 +192,19 @@ def _size(size: int | tuple[int, int]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _star(rng: np.random.Generator, height: int, width: int, centre: tuple[float, float], radius: float,
-          squeeze: float, angle: float, lobes: int, depth: float, top: int = 0, left: int = 0) -> np.ndarray:
+def _star(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    centre: tuple[float, float],
+    radius: float,
+    squeeze: float,
+    angle: float,
+    lobes: int,
+    depth: float,
+    top: int = 0,
+    left: int = 0,
+) -> np.ndarray:
     """Signed distance in pixels (first order, positive inside) to the contour r = R(theta), float32 [height, width].
 
     R is an ellipse of mean radius `radius` and axis ratio `squeeze`, times 1 + depth * bumps(theta). The bumps are
@@ -167,8 +230,9 @@ def _star(rng: np.random.Generator, height: int, width: int, centre: tuple[float
     return (reach - r) / np.sqrt(1 + (lean / np.maximum(r, 1)) ** 2)
 
 
-def _place_nuclei(shape_rng: np.random.Generator, place_rng: np.random.Generator, height: int, width: int,
-                  dials: _Dials) -> tuple[np.ndarray, np.ndarray, int]:
+def _place_nuclei(
+    shape_rng: np.random.Generator, place_rng: np.random.Generator, height: int, width: int, dials: _Dials
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Signed distance to the nearest outline [H, W], instance map [H, W], number of nuclei."""
     side = min(height, width)
     distance = np.full((height, width), -1e3, np.float32)
@@ -184,8 +248,10 @@ def _place_nuclei(shape_rng: np.random.Generator, place_rng: np.random.Generator
             if huddle and centres:
                 near = int(draw[0] * len(centres))
                 reach = (radius + radii[near]) * (0.8 + 0.2 * draw[1])
-                centre = (centres[near][0] + reach * np.sin(2 * np.pi * draw[2]),
-                          centres[near][1] + reach * np.cos(2 * np.pi * draw[2]))
+                centre = (
+                    centres[near][0] + reach * np.sin(2 * np.pi * draw[2]),
+                    centres[near][1] + reach * np.cos(2 * np.pi * draw[2]),
+                )
                 closest = 0.72
             else:
                 centre, closest = (draw[0] * height, draw[1] * width), 1.45
@@ -201,9 +267,19 @@ def _place_nuclei(shape_rng: np.random.Generator, place_rng: np.random.Generator
         # The furthest that an outline reaches, and room to fade.
         margin = int(1.45 * (1 + 2 * dials.lobe_depth) * radius + 1.5 * dials.softness) + 8
         top, left = max(0, int(centre[0]) - margin), max(0, int(centre[1]) - margin)
-        box = np.s_[top:min(height, int(centre[0]) + margin), left:min(width, int(centre[1]) + margin)]
-        own = _star(phase_rng, *distance[box].shape, centre, radius, squeeze, angle, round(dials.lobes),
-                    dials.lobe_depth, top, left)
+        box = np.s_[top : min(height, int(centre[0]) + margin), left : min(width, int(centre[1]) + margin)]
+        own = _star(
+            phase_rng,
+            *distance[box].shape,
+            centre,
+            radius,
+            squeeze,
+            angle,
+            round(dials.lobes),
+            dials.lobe_depth,
+            top,
+            left,
+        )
         inside, taken = own > 0, distance[box] > 0
         if not inside.any() or (inside & taken).sum() > 0.25 * min(inside.sum(), np.pi * radius**2):
             continue
@@ -216,6 +292,7 @@ def _place_nuclei(shape_rng: np.random.Generator, place_rng: np.random.Generator
 
 
 # ---------------------------------------------------------------------------------------------- noise and texture
+
 
 def _clouds(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
     """Smooth random field, float32 [H, W], mean about 0 and standard deviation about 1; `cell` is its grain in pixels.
@@ -283,8 +360,18 @@ def _camera(rng: np.random.Generator, image: np.ndarray, blur: float, noise: flo
 
 # ---------------------------------------------------------------------------------------------- dermoscopy
 
-_SKINS = np.array([[0.95, 0.75, 0.62], [0.84, 0.68, 0.55], [0.90, 0.66, 0.64], [0.88, 0.83, 0.83], [0.66, 0.53, 0.54],
-                   [0.78, 0.68, 0.50], [0.62, 0.45, 0.36]], np.float32)
+_SKINS = np.array(
+    [
+        [0.95, 0.75, 0.62],
+        [0.84, 0.68, 0.55],
+        [0.90, 0.66, 0.64],
+        [0.88, 0.83, 0.83],
+        [0.66, 0.53, 0.54],
+        [0.78, 0.68, 0.50],
+        [0.62, 0.45, 0.36],
+    ],
+    np.float32,
+)
 # Pigments: the share of red, green and blue light that they let through.
 _BROWNS = np.array([[0.80, 0.58, 0.42], [0.62, 0.40, 0.29], [0.42, 0.26, 0.21], [0.72, 0.42, 0.36]], np.float32)
 _PATCHES = np.array([[0.26, 0.20, 0.21], [0.50, 0.52, 0.62], [0.90, 0.62, 0.58], [0.48, 0.29, 0.19]], np.float32)
@@ -305,12 +392,13 @@ def _skin(rng: np.random.Generator, shape: tuple[int, int], unit: float, texture
     return tone * (light[:, :, None] + texture * tint)
 
 
-def _pigment(rng: np.random.Generator, shape: tuple[int, int], unit: float, texture: float, depth: np.ndarray
-             ) -> np.ndarray:
+def _pigment(
+    rng: np.random.Generator, shape: tuple[int, int], unit: float, texture: float, depth: np.ndarray
+) -> np.ndarray:
     """Share of each colour's light that the lesion lets through, float32 [H, W, 3]. depth: 0 at the border, 1 deep."""
     ink = np.broadcast_to(_between(rng, _BROWNS), (*shape, 3)).copy()
     slow, middle, fine = (_clouds(rng, shape, cell * unit) for cell in (55, 20, 7))
-    for colour in rng.permutation(_PATCHES)[:rng.integers(1, 4)]:  # variegation: islands of other colours
+    for colour in rng.permutation(_PATCHES)[: rng.integers(1, 4)]:  # variegation: islands of other colours
         island = 0.7 * _clouds(rng, shape, 45 * unit) + 0.35 * middle + 0.2 * fine
         weight = texture * float(rng.uniform(0.3, 0.9)) * _hill(island, 4, float(rng.uniform(0.4, 1.3)))
         ink += weight[:, :, None] * (colour - ink)
@@ -339,8 +427,12 @@ def _draw_hair(rng: np.random.Generator, image: np.ndarray, unit: float, amount:
         angles = turn + rng.normal(0, 0.7) * along + rng.normal(0, 0.9) * along**2
         points = start + np.cumsum(np.stack([np.cos(angles), np.sin(angles)], 1), 0) * length / len(along)
         for part, share in ((slice(0, 12), 1.2), (slice(11, 19), 0.8), (slice(18, 24), 0.5)):  # thinner to the tip
-            pen.line([tuple(p) for p in points[part] * fine], fill=dark, width=max(1, round(thick * fine * share)),
-                     joint="curve")
+            pen.line(
+                [tuple(p) for p in points[part] * fine],
+                fill=dark,
+                width=max(1, round(thick * fine * share)),
+                joint="curve",
+            )
     if amount == 0:
         return image
     cover = np.asarray(layer.reduce(fine), np.float32)[:, :, None] / 255
@@ -365,7 +457,7 @@ def _light(rng: np.random.Generator, image: np.ndarray, unit: float, amount: flo
         radius = float(rng.uniform(2, 9)) * unit
         top, left = int(rng.integers(0, height)), int(rng.integers(0, width))
         reach = int(2 * radius) + 2
-        box = np.s_[max(0, top - reach):min(height, top + reach), max(0, left - reach):min(width, left + reach)]
+        box = np.s_[max(0, top - reach) : min(height, top + reach), max(0, left - reach) : min(width, left + reach)]
         rows, columns = np.ogrid[box]
         ring = np.hypot(rows - top, columns - left) / radius
         spot = np.hypot(rows - top + 0.35 * radius, columns - left + 0.35 * radius) / radius
@@ -375,6 +467,7 @@ def _light(rng: np.random.Generator, image: np.ndarray, unit: float, amount: flo
 
 
 # ---------------------------------------------------------------------------------------------- nuclei
+
 
 def _nearest_owner(instances: np.ndarray) -> np.ndarray:
     """Instance map in which background pixels carry the number of the nearest nucleus."""
@@ -391,8 +484,15 @@ def _focus(layer: np.ndarray, soft: np.ndarray, blur: float) -> np.ndarray:
     return np.where(soft, 0, layer) + gaussian_filter(np.where(soft, layer, 0), blur, truncate=3)
 
 
-def _fluorescence(ground_rng: np.random.Generator, nucleus_rng: np.random.Generator, distance: np.ndarray,
-                  instances: np.ndarray, number: int, unit: float, dials: _Dials) -> np.ndarray:
+def _fluorescence(
+    ground_rng: np.random.Generator,
+    nucleus_rng: np.random.Generator,
+    distance: np.ndarray,
+    instances: np.ndarray,
+    number: int,
+    unit: float,
+    dials: _Dials,
+) -> np.ndarray:
     """Grey light from nuclei on a dark, slightly foggy ground, float32 [H, W, 3]."""
     shape, owner = instances.shape, _nearest_owner(instances)  # painted past the outline, where light still fades
     dark, haze = float(ground_rng.uniform(0.015, 0.12)), float(ground_rng.uniform(0.03, 0.14))
@@ -404,20 +504,27 @@ def _fluorescence(ground_rng: np.random.Generator, nucleus_rng: np.random.Genera
     dome = 0.8 + 0.2 * np.clip(distance / (5 * unit), 0, 1)
     level = bright.astype(np.float32)[owner] * dome * (1 + dials.texture * (0.12 * clumps - 0.3 * nucleoli))
     layer = _focus(_fade(distance, dials.softness) * level, soft, 2.4 * unit)
-    glow = gaussian_filter(layer[::2, ::2], 5 * unit, truncate=2.5).repeat(2, 0).repeat(2, 1)[:shape[0], :shape[1]]
+    glow = gaussian_filter(layer[::2, ::2], 5 * unit, truncate=2.5).repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
     image = dark + dials.contrast * (1 - dark) * layer + dials.texture * haze * (glow + fog * dark)
     return np.repeat(image[:, :, None], 3, axis=2)
 
 
-def _histology(ground_rng: np.random.Generator, nucleus_rng: np.random.Generator, distance: np.ndarray,
-               instances: np.ndarray, number: int, unit: float, dials: _Dials) -> np.ndarray:
+def _histology(
+    ground_rng: np.random.Generator,
+    nucleus_rng: np.random.Generator,
+    distance: np.ndarray,
+    instances: np.ndarray,
+    number: int,
+    unit: float,
+    dials: _Dials,
+) -> np.ndarray:
     """Light left by two stains, after Beer and Lambert: exp(-amount * optical density), float32 [H, W, 3]."""
     shape, owner = instances.shape, _nearest_owner(instances)
     pink, violet = [(0.38, 0.05), (0.04, 0.02), (0.06, 0.30), (0.22, 0.12)][int(ground_rng.integers(4))]
     blue = _between(ground_rng, _BLUES)
     # Fibres: a field stretched along a slowly turning direction, by shifting it along a smooth bend.
     wave = _clouds(ground_rng, shape, 60 * unit)
-    y, x = np.ogrid[:shape[0], :shape[1]]
+    y, x = np.ogrid[: shape[0], : shape[1]]
     lean = float(ground_rng.uniform(0, np.pi))
     phase = (y * float(np.sin(lean)) + x * float(np.cos(lean))).astype(np.float32) / (5 * unit) + 3.5 * wave
     fibres = 0.5 * np.sin(phase) * _clouds(ground_rng, shape, 25 * unit) + 0.5 * _clouds(ground_rng, shape, 12 * unit)
@@ -427,7 +534,7 @@ def _histology(ground_rng: np.random.Generator, nucleus_rng: np.random.Generator
     soft = (nucleus_rng.random(number + 1) < dials.defocus)[owner]
     clumps = 0.6 * _clouds(nucleus_rng, shape, 6 * unit) + 0.5 * _clouds(nucleus_rng, shape, 2.5 * unit)
     rim = np.exp(-(((distance - 1.2 * unit) / (1.6 * unit)) ** 2))
-    clear = (nucleus_rng.uniform(0, 0.5, number + 1).astype(np.float32)[owner] * _hill(distance, 1.0 / unit, 4 * unit))
+    clear = nucleus_rng.uniform(0, 0.5, number + 1).astype(np.float32)[owner] * _hill(distance, 1.0 / unit, 4 * unit)
     level = stain.astype(np.float32)[owner] * (1 + dials.texture * (0.25 * clumps + 0.2 * rim - clear))
     layer = _focus(_fade(distance, dials.softness) * np.clip(level, 0, None), soft, 2.2 * unit)
     bluing = violet * tissue + dials.contrast * layer

@@ -20,8 +20,10 @@ def to_tensor(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, to
     """
     sizes = {sample.image.shape[:2] for sample in samples}
     if len(sizes) != 1:
-        raise ValueError(f"to_tensor needs one or more samples of one size, got sizes {sorted(sizes)}; cut "
-                         "windows with random_window first.")
+        raise ValueError(
+            f"to_tensor needs one or more samples of one size, got sizes {sorted(sizes)}; cut "
+            "windows with random_window first."
+        )
     images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).contiguous().float() / 255
     masks = torch.from_numpy(np.stack([s.mask for s in samples]).astype(np.int64))
     if any(s.instances is None for s in samples):
@@ -44,7 +46,7 @@ def random_window(sample: Sample, size: int, rng: np.random.Generator) -> Sample
         if pad_y or pad_x:  # "symmetric" repeats the border pixel, so it works from 1 pixel up
             pads = ((pad_y // 2, pad_y - pad_y // 2), (pad_x // 2, pad_x - pad_x // 2)) + ((0, 0),) * (array.ndim - 2)
             array = np.pad(array, pads, mode="symmetric")
-        return np.ascontiguousarray(array[y:y + size, x:x + size])
+        return np.ascontiguousarray(array[y : y + size, x : x + size])
 
     return replace(sample, image=cut(sample.image), mask=cut(sample.mask), instances=cut(sample.instances))
 
@@ -111,8 +113,9 @@ class Augmentation:
         self.looks = K.ImageSequential(*looks)
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor, masks: torch.Tensor, instances: torch.Tensor | None = None
-                 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def __call__(
+        self, images: torch.Tensor, masks: torch.Tensor, instances: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """images float [B, 3, H, W] in 0..1, masks int64 [B, H, W], instances int64 [B, H, W] or None -> the same.
 
         Mask and ids move by nearest neighbour on one grid: no value arises that was not there, and where mask and ids

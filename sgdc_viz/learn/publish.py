@@ -105,7 +105,7 @@ def paired_difference(first: Sequence[dict], second: Sequence[dict], metric: str
 
 def card(model: SGDCNet, name: str, command: str, metrics: dict, note: str) -> str:
     """The model card, in Markdown."""
-    info, training, data = model.info, model.info.training["config"], model.info.data
+    info, training, data, tested = model.info, model.info.training["config"], model.info.data, metrics["data"]
     parameters = sum(p.numel() for p in model.parameters())
     scale = "its own pixels" if data["longest_side"] is None else f"longest side {data['longest_side']} px"
     side = info.config.pool_size
@@ -120,9 +120,9 @@ def card(model: SGDCNet, name: str, command: str, metrics: dict, note: str) -> s
         f"- Meant for: {data['kind']} images; the image is used at {scale}.",
         f"- Trained on: {data['name']}, {data['images']} images in {data['groups']} groups"
         f" (split rule: {data['rule']}; fingerprint of the image names {data['names_sha256'][:12]}).",
-        f"- Measured on: {metrics['data']['name']}, split `{metrics['data']['split']}`, {metrics['data']['images']} images in"
-        f" {metrics['data']['groups']} groups, none of them seen in training; nothing was tuned on them"
-        f" (fingerprint {metrics['data']['names_sha256'][:12]}).",
+        f"- Measured on: {tested['name']}, split `{tested['split']}`, {tested['images']} images in"
+        f" {tested['groups']} groups, none of them seen in training; nothing was tuned on them"
+        f" (fingerprint {tested['names_sha256'][:12]}).",
         f"- Seed {training['seed']}, {training['steps']} steps, batches of {training['batch_size']} windows of"
         f" {training['crop']} x {training['crop']} px.",
         *([f"- {note}"] if note else []),
@@ -143,7 +143,7 @@ def card(model: SGDCNet, name: str, command: str, metrics: dict, note: str) -> s
     if metrics["controls"]:
         lines += [
             "",
-            "The controls use the same weights; only the guidance that the SGDC blocks read is changed while predicting.",
+            "The controls use the same weights; only the guidance that the SGDC blocks read is changed.",
         ]
     return "\n".join(lines) + "\n"
 

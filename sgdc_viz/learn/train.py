@@ -299,9 +299,7 @@ def _save_state(
     write_safetensors(path, tensors, metadata)
 
 
-def _load_state(
-    path: Path, model: SGDCNet, optimizer, config: TrainConfig, scaler
-) -> tuple[int, list[dict]]:
+def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, scaler) -> tuple[int, list[dict]]:
     tensors, metadata = read_safetensors(path)
     same = json.loads(json.dumps(asdict(config))) | {"save_every": 0, "validate_every": 0}
     before = json.loads(metadata["train_config"]) | {"save_every": 0, "validate_every": 0}

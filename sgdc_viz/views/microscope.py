@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from sgdc_viz.lens import PixelView
 
 from .figure import Bars, Box, Column, Figure, Heat, Picture, Words
 from .overview import check_pixel
 from .style import MAPS, Scale, direction, number, shared_scale
+
+if TYPE_CHECKING:
+    from sgdc_viz.lens import PixelView
 
 
 def pixel_kernels(views: Mapping[str, PixelView], pixel: tuple[int, int]) -> Figure:

@@ -1,8 +1,8 @@
 """Predict first, then look: what the learner expected, beside what the network did.
 
-    predict("q1", "B")            # before running the next cell
-    observe("q1", "C")            # computed by the notebook from what it measured
-    compare_predictions()         # at the end
+predict("q1", "B")            # before running the next cell
+observe("q1", "C")            # computed by the notebook from what it measured
+compare_predictions()         # at the end
 """
 
 from __future__ import annotations
