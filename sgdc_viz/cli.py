@@ -122,6 +122,15 @@ def publish(
 
 
 @app.command()
+def results() -> None:
+    """Print the table of the shipped models' results, as the README has it."""
+    from sgdc_viz import assets_dir
+    from sgdc_viz.learn.publish import RESULTS_FILE, results_table
+
+    print(results_table(json.loads((assets_dir() / RESULTS_FILE).read_text(encoding="utf-8"))))
+
+
+@app.command()
 def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     checkpoint: Annotated[str, typer.Option(help="Name of a shipped model, or a .safetensors file.")],

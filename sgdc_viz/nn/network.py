@@ -29,7 +29,7 @@ class SGDCNetConfig:
     """Everything that shapes an SGDCNet. Plain values, so that a checkpoint can carry it as JSON.
 
     Attributes:
-        encoder: "compact" (small residual network) or "resnet50" (needs `pip install "sgdc_viz[paper]"`).
+        encoder: "compact" (small residual network) or "resnet50" (needs timm: `pip install -e ".[paper]"`).
         num_classes: 1 for a binary mask (sigmoid), otherwise the number of classes with background (softmax).
         encoder_channels: channels of the four encoder stages, fine to coarse.
         decoder_channels: channels of the four decoder stages, fine to coarse; each divisible by `heads`.
@@ -154,8 +154,8 @@ def resnet50_encoder() -> nn.Module:
     except Exception as error:  # not only ImportError: a torchvision built for another torch fails in other ways
         raise ImportError(
             f"SGDCNetConfig.paper() needs timm for its ResNet-50 encoder ({type(error).__name__}: {error}). "
-            'Install it with: pip install "sgdc_viz[paper]" (torch and torchvision must be of matching versions), '
-            "or use SGDCNetConfig.compact()."
+            'In the project\'s folder: pip install -e ".[paper]" (torch and torchvision must be of matching versions). '
+            "Or use SGDCNetConfig.compact()."
         ) from error
     return timm.create_model("resnet50", features_only=True, pretrained=False, out_indices=(1, 2, 3, 4))
 
