@@ -171,6 +171,46 @@ def bench(quick: Annotated[bool, typer.Option("--quick", help="Small sizes, a fe
     run(quick=quick)
 
 
+@app.command()
+def look(
+    image: Annotated[str, typer.Argument(help="An image file, or the name of a sample such as immunohistochemistry.")],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
+    networks: Annotated[str, typer.Option(help="nuclei, dermoscopy, synthetic or untrained.")] = "nuclei",
+    at: Annotated[tuple[int, int] | None, typer.Option(help="Row and column of the pixel (default: middle).")] = None,
+    zoom: Annotated[int, typer.Option(help="Show 1/zoom of the longer side, around the pixel.")] = 1,
+    threads: Threads = None,
+) -> None:
+    """Draw what the demo shows, guided beside pooled, as PNG: overview, kernels, microscope, predictions."""
+    from sgdc_viz.data import load_image
+    from sgdc_viz.data.samples import example, examples
+    from sgdc_viz.explore import Explorer
+
+    _set_threads(threads)
+    if image in [e.key for e in examples()]:
+        chosen = example(image)
+        sample = chosen.make()
+        pixels, truth = sample.image, None
+        if chosen.has_truth:
+            truth = sample.mask if sample.instances is None else sample.instances
+    else:
+        pixels, truth = load_image(Path(image)), None
+    pair = Explorer().look(networks, pixels, truth)
+    pixel = at or (pair.image.shape[0] // 2, pair.image.shape[1] // 2)
+    figures = {
+        "overview": pair.overview(pixel, zoom),
+        "kernels": pair.kernels(pixel),
+        "microscope": pair.microscope(pixel),
+        "predictions": pair.predictions(pixel, zoom),
+    }
+    pictures = {name: figure.to_png() for name, figure in figures.items()}  # all first: nothing half-written
+    out.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        (out / f"{name}.png").write_bytes(picture)
+    for line in (*pair.notes, figures["overview"].message, figures["overview"].badge):
+        print(line)
+    print(f"wrote {', '.join(f'{name}.png' for name in pictures)} to {out}")
+
+
 def _set_threads(threads: int | None) -> None:
     if threads is not None:
         import torch

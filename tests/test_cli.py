@@ -106,3 +106,16 @@ def test_help_is_quick_and_lists_the_commands():
     assert done.returncode == 0
     for command in ("train", "evaluate", "predict", "bench"):
         assert command in done.stdout
+
+
+def test_look_draws_what_the_demo_shows(capsys, folder, tmp_path):
+    one = ("look", folder / "images" / "cell 0.png", "--networks", "untrained")
+    code, told, _ = run(capsys, *one, "--at", 3, 60, "--out", tmp_path / "pictures")
+    assert code == 0 and "Random weights" in told and "Faithful" in told
+    drawn = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert drawn == ["kernels.png", "microscope.png", "overview.png", "predictions.png"]
+    assert all(min(Image.open(tmp_path / "pictures" / name).size) > 200 for name in drawn)
+    code, _, error = run(capsys, *one, "--at", 3, 64, "--out", tmp_path / "outside")
+    assert code == 2 and "outside the image" in error and not (tmp_path / "outside").exists()
+    code, _, error = run(capsys, "look", "no-such-sample", "--out", tmp_path / "outside")
+    assert code == 2 and "no-such-sample" in error and not (tmp_path / "outside").exists()
