@@ -55,6 +55,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(draft, 0o644)  # mkstemp's file is for its owner alone; weights are shared
         os.replace(draft, path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)
