@@ -29,7 +29,7 @@ from sgdc_viz.views import CSS, LINKED_JS
 MAX_UPLOAD = 20 * 2**20  # bytes
 KEEP_UPLOADS = 8  # images
 FIRST = "immunohistochemistry"
-MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn images"}
+MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn skin lesions"}
 
 explorer = Explorer()
 uploads: OrderedDict[str, np.ndarray] = OrderedDict()  # images that users brought, by hash; bounded, in memory only
@@ -289,12 +289,12 @@ def build() -> gr.Blocks:
     return page.queue(max_size=32)
 
 
-def launch(page: gr.Blocks, *, port: int | None = None, browser: bool = False, block: bool = True):
-    """Serve the page on this computer alone."""
+def launch(page: gr.Blocks, *, port: int | None = None, browser: bool = False):
+    """Serve the page on this computer alone; returns at once: (app, address, None)."""
     # Fonts of the system: a web font would tell another host who is reading.
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     return page.launch(
-        server_name="127.0.0.1", server_port=port, inbrowser=browser, prevent_thread_lock=not block, quiet=not block,
+        server_name="127.0.0.1", server_port=port, inbrowser=browser, prevent_thread_lock=True, quiet=True,
         theme=theme, css=CSS + PAGE_CSS, footer_links=[], share=False, show_error=False, max_file_size=MAX_UPLOAD,
         allowed_paths=[], run_history=False, enable_monitoring=False, mcp_server=False, pwa=False, ssr_mode=False,
     )  # fmt: skip
@@ -306,7 +306,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)
     try:
-        launch(build(), port=given.port, browser=not (given.no_browser or os.environ.get("CI")))
+        page = build()
+        _, address, _ = launch(page, port=given.port, browser=not (given.no_browser or os.environ.get("CI")))
+        print(f"The demo runs at {address} (Ctrl+C ends it).", flush=True)
+        page.block_thread()
     except OSError as error:  # Gradio found no free port
         parser.exit(1, f"app.py: cannot serve on port {given.port or 7860}: {error} Give another one with --port.\n")
 

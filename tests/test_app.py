@@ -7,6 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import numpy as np
@@ -39,7 +40,7 @@ def server(tmp_path_factory):
         patch.setattr(app, "explorer", Explorer())
         app.look.cache_clear()
         page = app.build()
-        _, address, _ = app.launch(page, block=False)
+        _, address, _ = app.launch(page)
         yield address
         page.close()
 
@@ -263,21 +264,22 @@ def test_the_next_free_port_is_taken(server, monkeypatch):
     with gr.Blocks() as other:
         pass
     try:
-        _, address, _ = app.launch(other, block=False)
+        _, address, _ = app.launch(other)
         assert urlparse(address).port != urlparse(server).port
     finally:
         other.close()
 
 
 def test_the_command_line(monkeypatch, capsys):
-    seen = {}
-    monkeypatch.setattr(app, "build", lambda: "page")
-    monkeypatch.setattr(app, "launch", lambda page, **given: seen.update(given))
+    seen, page = {}, SimpleNamespace(block_thread=lambda: seen.update(waits=True))
+    monkeypatch.setattr(app, "build", lambda: page)
+    monkeypatch.setattr(app, "launch", lambda page, **given: seen.update(given) or ("app", "http://here/", None))
     monkeypatch.delenv("CI", raising=False)
     app.main([])
-    assert seen == {"port": None, "browser": True}
+    assert seen == {"port": None, "browser": True, "waits": True}
+    assert capsys.readouterr().out == "The demo runs at http://here/ (Ctrl+C ends it).\n"
     app.main(["--port", "8123", "--no-browser"])
-    assert seen == {"port": 8123, "browser": False}
+    assert seen == {"port": 8123, "browser": False, "waits": True}
     monkeypatch.setenv("CI", "true")
     app.main([])
     assert seen["browser"] is False

@@ -88,12 +88,14 @@ EXAMPLES = (
             "Colon tissue, nuclei stained blue, a protein stained brown; a 256 × 256 pixel detail of scikit-image's "
             "picture. The networks for nuclei never saw this stain.",
             (171, 55), _from_file("immunohistochemistry", IHC_DETAIL), zoom=2),
-    Example("synthetic-nuclei", "Nuclei, drawn, with exact truth", "synthetic",
-            "Drawn by this project, so the true outline of every nucleus is known to the pixel.",
+    Example("synthetic-nuclei", "Nuclei, drawn, with exact truth", "nuclei",
+            "Drawn by this project, so the true outline of every nucleus is known to the pixel. The networks learnt "
+            "from real microscope images, not from drawn ones.",
             (129, 124), lambda: synthetic_nuclei(11, 256, style="histology", count=38, defocus=0.0), zoom=2,
             has_truth=True),
     Example("synthetic-lesion", "Skin lesion, drawn, with exact truth", "synthetic",
-            "Drawn by this project: a pigmented lesion whose border is known to the pixel.",
+            "Drawn by this project: a pigmented lesion whose border is known to the pixel. The networks learnt from "
+            "other drawn lesions.",
             (71, 201), lambda: synthetic_dermoscopy(5, (192, 256), lobes=12, lobe_depth=0.12, hair=0.3),
             has_truth=True),
     Example("immunohistochemistry-whole", "Immunohistochemistry, whole (real)", "nuclei",

@@ -408,7 +408,7 @@ def _draw(ax, cell: Cell) -> None:
         ax.tick_params(labelsize=6, length=2, pad=1)
         ax.set_xticks([])
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_xlabel(cell.scale.label, size=7, labelpad=5)
+        ax.set_xlabel(cell.scale.label, size=7, labelpad=9)
         return
     ax.set_xticks([])
     ax.set_yticks([])
