@@ -143,6 +143,7 @@ def predict(
     from skimage.segmentation import mark_boundaries
 
     from sgdc_viz.data import load_image
+    from sgdc_viz.data.folders import MAX_SIDE
     from sgdc_viz.learn import load_pretrained, predict_mask
 
     _set_threads(threads)
@@ -151,7 +152,7 @@ def predict(
     if twice:
         raise ValueError(f"several images are called {twice[0]!r}: their masks would overwrite each other.")
     model = load_pretrained(checkpoint)
-    pixels = [load_image(path) for path in images]  # read all first: a broken one stops before anything is written
+    pixels = [load_image(path, max_side=MAX_SIDE) for path in images]  # read all first: a broken one stops before anything is written
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(images, pixels, strict=True):
         mask = predict_mask(model, image)
