@@ -152,7 +152,9 @@ def predict(
     if twice:
         raise ValueError(f"several images are called {twice[0]!r}: their masks would overwrite each other.")
     model = load_pretrained(checkpoint)
-    pixels = [load_image(path, max_side=MAX_SIDE) for path in images]  # read all first: a broken one stops before anything is written
+    pixels = [
+        load_image(path, max_side=MAX_SIDE) for path in images
+    ]  # read all first: a broken one stops before anything is written
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(images, pixels, strict=True):
         mask = predict_mask(model, image)

@@ -96,7 +96,7 @@ EXAMPLES = (
     Example("synthetic-lesion", "Skin lesion, drawn, with exact truth", "synthetic",
             "Drawn by this project: a pigmented lesion whose border is known to the pixel. The networks learnt from "
             "other drawn lesions.",
-            (71, 201), lambda: synthetic_dermoscopy(5, (192, 256), lobes=12, lobe_depth=0.12, hair=0.3),
+            (71, 201), lambda: synthetic_dermoscopy(5, (192, 256), radius=0.356, lobes=12, lobe_depth=0.12, hair=0.3),
             has_truth=True),
     Example("immunohistochemistry-whole", "Immunohistochemistry, whole (real)", "nuclei",
             "The whole 512 × 512 picture that scikit-image carries; takes a few seconds.",

@@ -29,7 +29,7 @@ def synthetic_dermoscopy(
     *,
     lobes: Dial = (3, 20),
     lobe_depth: Dial = (0.02, 0.11),
-    radius: Dial = (0.14, 0.38),
+    radius: Dial = (0.05, 0.38),
     contrast: Dial = (0.45, 1.0),
     softness: Dial = (1.0, 6.0),
     texture: Dial = (0.7, 1.0),
