@@ -178,7 +178,7 @@ def results_table(results: dict) -> str:
             lines.append(
                 f"| {kind + ', ' + str(guided['summary']['images']) if row == 0 else ''} | {NAMES[metric]} "
                 f"| {guided['summary'][metric]['mean']:.{digits}f} | {pooled['summary'][metric]['mean']:.{digits}f} "
-                f"| {gap['mean']:+.{digits}f} [{gap['low']:+.{digits}f}, {gap['high']:+.{digits}f}] "
+                f"| {gap['mean']:+.{digits + 1}f} [{gap['low']:+.{digits + 1}f}, {gap['high']:+.{digits + 1}f}] "
                 f"| {shuffled:+.{digits}f} |"
             )
     return "\n".join(lines)
