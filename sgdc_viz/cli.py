@@ -179,7 +179,9 @@ def look(
     image: Annotated[str, typer.Argument(help="An image file, or the name of a sample such as immunohistochemistry.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     networks: Annotated[str, typer.Option(help="nuclei, dermoscopy, synthetic or untrained.")] = "nuclei",
-    at: Annotated[tuple[int, int] | None, typer.Option(help="Row and column of the pixel (default: middle).")] = None,
+    at: Annotated[
+        tuple[int, int] | None, typer.Option(help="Row and column of the pixel, as the networks see the image.")
+    ] = None,
     zoom: Annotated[int, typer.Option(help="Show 1/zoom of the longer side, around the pixel.")] = 1,
     threads: Threads = None,
 ) -> None:
@@ -198,6 +200,8 @@ def look(
     else:
         pixels, truth = load_image(Path(image)), None
     pair = Explorer().look(networks, pixels, truth)
+    for line in pair.notes:  # first: they say which rows and columns there are
+        print(line)
     pixel = at or (pair.image.shape[0] // 2, pair.image.shape[1] // 2)
     figures = {
         "overview": pair.overview(pixel, zoom),
@@ -209,8 +213,8 @@ def look(
     out.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         (out / f"{name}.png").write_bytes(picture)
-    for line in (*pair.notes, figures["overview"].message, figures["overview"].badge):
-        print(line)
+    print(figures["overview"].message)
+    print(figures["overview"].badge)
     print(f"wrote {', '.join(f'{name}.png' for name in pictures)} to {out}")
 
 
