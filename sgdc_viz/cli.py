@@ -43,6 +43,8 @@ def train(
     ] = None,
     save_every: Annotated[int, typer.Option(help="Steps between savings of the state to resume from.")] = 100,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
+    keep: Annotated[str, typer.Option(help="Keep the weights after these steps, such as 0,25,50,100.")] = "",
+    small: Annotated[bool, typer.Option("--small", help="Narrower layers, 77 k parameters, for histories.")] = False,
     threads: Threads = None,
 ) -> None:
     """Train the compact network. Killed? Run the same command again with --resume."""
@@ -50,9 +52,11 @@ def train(
 
     from sgdc_viz.data import open_dataset
     from sgdc_viz.learn import TrainConfig, fit, start_from
+    from sgdc_viz.learn.history import SMALL
     from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
     _set_threads(threads)
+    kept = _steps(keep)
     training, validation = (open_dataset(data, root, split, seed) for split in ("train", "val"))
     if longest_side is None:
         longest_side = 160 if training.kind == "dermoscopy" else 0
@@ -60,13 +64,15 @@ def train(
         steps=steps, batch_size=batch_size, crop=crop, longest_side=longest_side or None, seed=seed,
         learning_rate=learning_rate, mixed_precision=mixed_precision, save_every=save_every,
     )  # fmt: skip
-    network = SGDCNetConfig.compact(kernel_source=kernel_source, pool_size=pool_size, num_classes=training.num_classes)
+    network = SGDCNetConfig.compact(
+        kernel_source=kernel_source, pool_size=pool_size, num_classes=training.num_classes, **(SMALL if small else {})
+    )
     torch.manual_seed(seed)
     model = SGDCNet(network)
     if init is not None:
         start_from(model, init)
     print(f"{len(training)} training and {len(validation)} validation images; {kernel_source} kernels; seed {seed}")
-    fit(model, training, validation if len(validation) else None, settings, out=out, resume=resume)
+    fit(model, training, validation if len(validation) else None, settings, out=out, resume=resume, keep=kept)
     print(f"wrote {out / 'model.safetensors'}")
 
 
@@ -119,6 +125,31 @@ def publish(
     _set_threads(threads)
     results = run_publish(run, name, command, open_dataset(data, root, "test"), out or assets_dir(), note)
     print(f"{name}: IoU {results[name]['summary']['iou']['mean']:.3f}")
+
+
+@app.command()
+def history(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training run that used --keep.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as history-mine.safetensors.")],
+    data: Data,
+    root: Root = None,
+    images: Annotated[int, typer.Option(help="Test images that score every kept step.")] = 24,
+    command: Annotated[str, typer.Option(help="The command that trained it, for the card.")] = "",
+    threads: Threads = None,
+) -> None:
+    """Pack the kept steps of a training into one small file, with the test score of each and a card beside it."""
+    from sgdc_viz.data import open_dataset
+    from sgdc_viz.learn.history import card, pack_history
+
+    _set_threads(threads)
+    test = open_dataset(data, root, "test")
+    packed = pack_history(run, out, [test[i] for i in range(min(images, len(test)))])
+    out.with_suffix(".md").write_text(card(packed, command, test.describe()), encoding="utf-8")
+    for step, iou, nsd1 in zip(packed.steps, packed.scores["iou"], packed.scores["nsd1"], strict=True):
+        print(f"step {step:5}: IoU {iou:.3f}, surface Dice at 1 px {nsd1:.3f}")
+    changed = packed.rounding
+    print(f"wrote {out} and its card; half precision changes a probability by at most {changed['probability']:.3f} and "
+          f"flips {changed['mask']:.4%} of the mask pixels")  # fmt: skip
 
 
 @app.command()
@@ -216,6 +247,14 @@ def look(
     print(figures["overview"].message)
     print(figures["overview"].badge)
     print(f"wrote {', '.join(f'{name}.png' for name in pictures)} to {out}")
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    """ "0,25,50" -> (0, 25, 50)."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"--keep {text!r}: give steps separated by commas, such as 0,25,50.") from None
 
 
 def _set_threads(threads: int | None) -> None:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import sgdc_viz.explore as explore
+import sgdc_viz.lens as lens
 from sgdc_viz.data import samples
-from sgdc_viz.explore import FAMILIES, UNTRAINED, Explorer, fit, load_network
+from sgdc_viz.explore import (
+    CHANGES,
+    CONTROLS,
+    FAMILIES,
+    UNTRAINED,
+    Arm,
+    Explorer,
+    fit,
+    load_network,
+    networks,
+    several,
+)
+from sgdc_viz.explore.arms import MIRRORED, RANDOM, REWRITTEN
+from sgdc_viz.learn import checkpoints, save_checkpoint
+from sgdc_viz.learn.metrics import evaluate_masks
+from sgdc_viz.nn import SGDCNet, SGDCNetConfig, pool_context
 from sgdc_viz.views.microscope import neighbours
 
 IMAGE = samples.example("immunohistochemistry").make().image[:64, :48]
@@ -78,7 +96,7 @@ def test_several_threads_see_the_same():
 
 
 def test_missing_weights_are_said_and_never_replaced(monkeypatch):
-    monkeypatch.setattr(explore, "list_pretrained", lambda: ("nuclei-structure",))
+    monkeypatch.setattr(networks, "list_pretrained", lambda: ("nuclei-structure",))
     assert explore.families() == ()
     assert "nuclei-pooled.safetensors" in explore.missing_weights()
     assert "nuclei-structure.safetensors" not in explore.missing_weights()
@@ -143,3 +161,255 @@ def test_the_shipped_networks_make_the_point_on_the_opening_image():
 def neighbours_at(run, pixel) -> float:
     """How many neighbours count, mean over the heads."""
     return float(np.mean([neighbours(k) for k in run.at(pixel).kernels.numpy().astype(float)]))
+
+
+# --- arms, changes and controls --------------------------------------------------------------------------------------
+
+TRUTH = np.zeros((64, 48), np.int32)
+TRUTH[10:30, 8:24], TRUTH[34:58, 20:44] = 1, 2
+PIXEL = (20, 24)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """A family of two networks of its own, with weights on which guidance and kernels have an effect; image, truth."""
+    folder = tmp_path_factory.mktemp("assets")
+    for source in ("structure", "pooled"):
+        torch.manual_seed(3)
+        network = SGDCNet(SGDCNetConfig.compact(kernel_source=source))
+        with torch.no_grad():
+            for name, value in network.named_parameters():
+                if name.endswith(("attn.weight", "proj_guidance.weight", "ls1")):
+                    value.mul_(6)
+        save_checkpoint(folder / f"synthetic-{source}.safetensors", network)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "assets_dir", lambda: folder)
+        yield Explorer().look("synthetic", IMAGE, TRUTH)
+
+
+@pytest.mark.parametrize("change", [c for c in CHANGES if c != RANDOM])
+def test_every_change_is_the_lens_own_intervention(seen, change):
+    """Against `intervene` used directly, without an explorer between."""
+    network = load_network("synthetic", "structure")
+    image = torch.from_numpy(IMAGE.transpose(2, 0, 1).copy())[None].float() / 255
+    site, make = CHANGES[change]
+    with torch.no_grad():
+        if make is lens.swap:
+            with lens.record(network, site) as other:
+                network(image.flip(-1) if change == MIRRORED else image)
+            interventions = {name: lens.swap(other) for name in other.sites}
+        else:
+            interventions = {site: make()}
+        plain = network(image).logits.sigmoid()[0, 0].numpy()
+        with lens.intervene(network, interventions):
+            expected = network(image).logits.sigmoid()[0, 0].numpy()
+    run = seen.run(Arm(change=change), recorded=True)
+    np.testing.assert_array_equal(run.probability, expected)
+    np.testing.assert_array_equal(seen.runs["guided"].probability, plain)  # the change is gone again
+    assert run.maps.faithfulness < 1e-5  # what was recorded is what the changed network did
+    assert np.array_equal(expected, plain) == (change == REWRITTEN)
+
+
+def test_pooling_the_context_by_eight_is_not_the_pooled_network_but_pools_as_it_does(seen):
+    run = seen.run(Arm(change="pooled 8"), recorded=True)
+    kernels = run.recording[f"{run.block}.kernels"].flatten(1, 2)
+    assert torch.allclose(kernels, pool_context(kernels, 8), atol=1e-6)  # one kernel for each 8 x 8 block
+    assert not np.allclose(run.probability, seen.runs["pooled"].probability)
+
+
+def test_random_weights_are_the_untrained_family(seen):
+    run = seen.run(Arm(change=RANDOM))
+    np.testing.assert_array_equal(run.probability, Explorer().look(UNTRAINED, IMAGE).runs["guided"].probability)
+    np.testing.assert_array_equal(run.probability, seen.random_weights().runs["guided"].probability)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("magic",), "source='magic' is unknown: use one of structure"),
+        (("structure", "kernels cooked"), "change='kernels cooked' is unknown: use one of guidance zeroed"),
+        (("pooled", "guidance zeroed"), "a 'pooled' network reads no guidance"),
+    ],
+)
+def test_bad_arms_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Arm(*arguments)
+
+
+def test_compare_takes_any_arms_and_keeps_their_runs(seen):
+    explorer = seen.explorer
+    arms = {"guided": Arm(), "uniform": Arm(change="kernels uniform"), "pooled": Arm("pooled")}
+    pair = explorer.compare("synthetic", IMAGE, arms, TRUTH)
+    before = explorer.forward_passes
+    assert explorer.compare("synthetic", IMAGE, arms).runs["uniform"] is pair.runs["uniform"]
+    assert explorer.forward_passes == before and list(pair.runs) == list(arms)
+    np.testing.assert_allclose(pair.runs["uniform"].maps.entropy, 1, atol=1e-6)
+    with pytest.raises(ValueError, match="at least two arms"):
+        explorer.compare("synthetic", IMAGE, {"guided": Arm()})
+
+
+def test_one_image_and_one_arm_is_run_once_and_light_runs_are_bounded(monkeypatch):
+    monkeypatch.setattr(explore.explorer, "KEEP_LIGHT", 5)
+    pair = Explorer(keep=2).look(UNTRAINED, IMAGE, TRUTH)
+    explorer = pair.explorer
+    pair.pooling_steps((1, 2, None))
+    passes = explorer.forward_passes
+    assert passes == 4  # guided and pooled before, p = 2 and the whole image now
+    assert pair.run(Arm(change="pooled 2")).recording is None  # only maps and prediction stay
+    assert explorer.forward_passes == passes
+    pair.pooling_steps()
+    assert len(explorer._light) == 5 and len(explorer._runs) == 2
+
+
+# --- the inputs of the views -----------------------------------------------------------------------------------------
+
+
+def test_the_slider_goes_from_guided_to_the_whole_image_beside_the_trained_one(seen):
+    steps = seen.pooling_steps()
+    assert [s.pool_size for s in steps.values()] == [1, 2, 4, 8, 16, 32, None, 8]
+    assert [s.retrained for s in steps.values()] == [False] * 7 + [True]
+    labels = list(steps)
+    assert labels[0] == "guided, p = 1" and labels[-1] == "pooled, p = 8"
+    np.testing.assert_array_equal(steps[labels[0]].probability, seen.runs["guided"].probability)
+    np.testing.assert_array_equal(steps[labels[-1]].probability, seen.runs["pooled"].probability)
+    whole = steps["p = whole image"].maps
+    assert whole.entropy.std() < 1e-6 < steps[labels[0]].maps.entropy.std()
+    for step in steps.values():
+        assert step.metrics == evaluate_masks(step.probability > 0.5, TRUTH > 0)
+    figure = seen.pooling(4)
+    assert "p = 4 · not retrained" in figure.rows and not any("p = 2" in row for row in figure.rows)
+    with pytest.raises(ValueError, match="pool_size=3 is none of 1, 2, 4"):
+        seen.pooling(3)
+
+
+def test_the_region_view_changes_only_there(seen):
+    figure = seen.region("guidance zeroed")
+    assert list(figure.rows) == ["ring around the outlines", "as large, elsewhere",
+                                 "ring around the outlines, random weights"]  # fmt: skip
+    assert figure.faithfulness == 0  # writing back what was recorded changes nothing
+    mask = np.zeros((64, 48), bool)
+    mask[:8, :8] = True
+    run = seen.run(Arm(change="kernels uniform"), mask=mask, recorded=True)
+    entropy = run.maps.entropy
+    np.testing.assert_allclose(entropy[:4, :4], 1, atol=1e-6)  # stride 2
+    assert entropy[4:, 4:].max() < 1
+    own = seen.region("kernels uniform", mask=mask, controls=False)
+    assert own.rows == ("your region",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(change=RANDOM), "cannot be made in a region"),
+        (dict(change="nothing"), "change='nothing' is unknown"),
+        (dict(mask=np.zeros((64, 48), bool)), "mask is empty"),
+        (dict(mask=np.ones((4, 4), bool)), r"mask has shape \(4, 4\) and the image \(64, 48\)"),
+    ],
+)
+def test_bad_regions_are_refused(seen, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        seen.region(**arguments)
+
+
+def test_patching_everything_restores_everything(seen):
+    mask = np.ones((64, 48), bool)
+    args = ("synthetic", Arm(), seen.image, seen.key)
+    before, after, effect = seen.explorer.patch(*args, "decoder.s2.block.*", 2.0, mask)
+    sharp = seen.runs["guided"].probability
+    assert 0 < effect < 1  # x still enters the block from the blurred image
+    assert effect == pytest.approx(1 - np.abs(after - sharp).mean() / np.abs(before - sharp).mean(), abs=1e-4)
+    figure = seen.patching(controls=False)
+    assert figure.rows == ("ring around the outlines",) and "blurred" in figure.title
+
+
+def test_causal_rows_have_their_own_unchanged_network_and_a_control(seen):
+    figure = seen.causal()
+    names = [row[0] for row in figure.table[1:]]
+    assert names[:-1] == list(several.CAUSES) and names[-1] == "guidance zeroed, random weights (control)"
+    assert figure.faithfulness == 0
+    other = Explorer().look("synthetic", IMAGE[::-1].copy(), TRUTH[::-1].copy())
+    both = explore.causal([seen, other], changes=["guidance shuffled", "kernels uniform"])
+    assert "2 images" in both.summary
+    with pytest.raises(ValueError, match="no image"):
+        explore.causal([])
+    with pytest.raises(ValueError, match="some of these images have a truth"):
+        explore.causal([seen, Explorer().look("synthetic", IMAGE)])
+
+
+def controls_in(figure) -> list[str]:
+    """Which of the controls have a row or a line."""
+    told = [*figure.rows, *(text for _, text in figure.legend)]
+    return [name for name in CONTROLS if name in told]
+
+
+@pytest.mark.parametrize("view", ["kernel_maps", "ellipses", "boundary_profile", "statistic_by_distance"])
+def test_controls_come_in_one_call(seen, view):
+    draw = getattr(seen, view)
+    arguments = (PIXEL,) if view == "boundary_profile" else ()
+    with_controls = draw(*arguments, controls=True)
+    assert controls_in(with_controls) == list(CONTROLS)
+    assert controls_in(draw(*arguments)) == []
+    assert with_controls.faithfulness < 1e-5 and with_controls.alt
+
+
+@pytest.mark.parametrize("change", CONTROLS)
+def test_views_of_two_rows_stand_against_a_control(seen, change):
+    pair = seen.against(change)
+    figure = pair.overview(PIXEL)
+    assert figure.rows == ("guided", change)
+    assert ("Random weights" in figure.message) == (change == RANDOM)
+    assert ("A control" in figure.message) == (change != RANDOM)
+    for other in (pair.microscope(PIXEL), pair.kernels(PIXEL), pair.predictions(PIXEL)):
+        assert other.to_html()
+    with pytest.raises(ValueError, match="is changed already"):
+        seen.explorer.compare("synthetic", IMAGE, {"a": Arm(change=change), "b": Arm()}).against("kernels uniform")
+
+
+def test_the_boundary_branch_needs_truth_and_has_one_control(seen):
+    assert controls_in(seen.boundary_branch(controls=True)) == [RANDOM]
+    with pytest.raises(ValueError, match="the truth of this image is not known"):
+        Explorer().look("synthetic", IMAGE).boundary_branch()
+
+
+def test_the_stages_are_those_of_the_network(seen):
+    stages, strides = seen.explorer.stages("synthetic", seen.image, seen.key)
+    assert strides == (16, 2) and stages.faithfulness < 1e-5
+    assert stages.deep.shape == (4, 3) and stages.fused.shape == (32, 24) == stages.guidance.shape
+    np.testing.assert_allclose(stages.boundary, seen.runs["guided"].boundary, atol=1e-6)
+    np.testing.assert_allclose(stages.guidance * 4, seen.runs["guided"].guidance, rtol=1e-5)  # sqrt of 16 channels
+    before = seen.explorer.forward_passes
+    assert seen.sge_stages().faithfulness == stages.faithfulness and seen.explorer.forward_passes == before
+
+
+def test_without_truth_the_predicted_outline_is_used_and_without_that_it_is_said():
+    pair = Explorer().look(UNTRAINED, IMAGE)
+    mask = pair.runs["guided"].mask
+    if not mask.any() or mask.all():
+        with pytest.raises(ValueError, match="there is no outline in this image"):
+            pair.boundary_profile(PIXEL)
+    run = pair.runs["guided"]
+    half = replace(run, probability=np.where(np.arange(48) < 20, 0.9, 0.1) * np.ones((64, 1)))
+    told = replace(pair, runs={**pair.runs, "guided": half})
+    assert "outline of the guided mask" in told.boundary_profile(PIXEL).summary
+    assert told.region(controls=False).rows
+
+
+def test_views_with_a_pixel_share_the_pages_selection(seen):
+    for figure in (seen.pooling(4, PIXEL, 2), seen.causal(["kernels uniform"], PIXEL, 2), seen.kernel_maps(PIXEL, 2),
+                   seen.boundary_profile(PIXEL), seen.region(pixel=PIXEL)):  # fmt: skip
+        html = figure.to_html()
+        assert f'data-key="{seen.key}"' in html and 'data-row="20" data-column="24"' in html and "sg-mark" in html
+    with pytest.raises(ValueError, match="outside the image"):
+        seen.pooling(4, (64, 0))
+
+
+def test_images_that_a_family_scales_are_scaled_once(tmp_path, monkeypatch):
+    for source in ("structure", "pooled"):
+        network = SGDCNet(SGDCNetConfig.compact(kernel_source=source))
+        save_checkpoint(tmp_path / f"dermoscopy-{source}.safetensors", network, data={"longest_side": 32})
+    monkeypatch.setattr(checkpoints, "assets_dir", lambda: tmp_path)
+    pair = Explorer().look("dermoscopy", IMAGE, TRUTH)
+    assert pair.image.shape == (32, 24, 3) and pair.truth.shape == (32, 24) and len(pair.notes) == 1
+    again = pair.against("kernels uniform")
+    assert again.key == pair.key and again.image is pair.image and again.notes == ()
+    assert pair.random_weights().runs["guided"].probability.shape == (32, 24)

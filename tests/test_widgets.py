@@ -1,25 +1,38 @@
-"""Widgets of the notebooks: pure render functions, the Python side of a click, and one run in a real JupyterLab."""
+"""Widgets of the notebooks: pure render functions and the Python side of a click (the browser's: test_jupyterlab)."""
 
 from __future__ import annotations
 
 import io
-import os
 import re
-import socket
-import subprocess
-import sys
-import time
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
-import nbformat
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from sgdc_viz.explore import Explorer
-from sgdc_viz.teach import show, show_table
+from sgdc_viz.explore import POOL_SIZES, Arm, Explorer, Film
+from sgdc_viz.explore.film import Reel
+from sgdc_viz.explore.runs import run_network
+from sgdc_viz.learn.history import TrainingHistory
+from sgdc_viz.nn import SGDCNet, SGDCNetConfig
+from sgdc_viz.teach import causal_panel, pooling_slider, profile, scrubber, show, show_table
 from sgdc_viz.teach.show import small_png
-from sgdc_viz.teach.widgets import ESM, KernelMicroscope, MicroscopeState, render, still
+from sgdc_viz.teach.widgets import (
+    ESM,
+    BoundaryProfile,
+    CausalPanel,
+    CausalState,
+    KernelMicroscope,
+    MicroscopeState,
+    PoolingSlider,
+    PoolingState,
+    ProfileState,
+    ScrubberState,
+    TrainingScrubber,
+    render,
+    still,
+)
 from sgdc_viz.views.style import number
 
 HEIGHT, WIDTH = 45, 62  # odd and even; neither a multiple of 16
@@ -182,6 +195,222 @@ def test_still_refuses_a_pixel_outside(pair):
         still(pair, {"A": MicroscopeState(0, 0), "B": MicroscopeState(HEIGHT, 0)})
 
 
+# --- the other four: slider, panel, profile, scrubber ----------------------------------------------------------------
+
+OFFERED = ("guidance zeroed", "kernels uniform", "dynamic gate shut")
+
+
+@pytest.fixture(scope="module")
+def nuclei():
+    """Random weights and a truth of two squares."""
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    truth = np.zeros((HEIGHT, WIDTH), np.int32)
+    truth[5:20, 6:22], truth[24:40, 30:52] = 1, 2
+    return Explorer().look("untrained", image, truth)
+
+
+@pytest.fixture(scope="module")
+def film(nuclei):
+    """Two "trainings" of three steps: random weights whose attention grows."""
+    narrow = dict(encoder_channels=(8, 8, 16, 16), decoder_channels=(8, 8, 16, 16), mid_channels=8)
+    reels = {}
+    for name, source in (("guided", "structure"), ("pooled", "pooled")):
+        config = SGDCNetConfig.compact(kernel_source=source, **narrow)
+        steps, maps, kernels = (0, 10, 40), {}, {}
+        for step in steps:
+            torch.manual_seed(0)
+            network = SGDCNet(config).eval()
+            with torch.no_grad():
+                for block in network.decoder.values():
+                    block.block.attn.weight.mul_(1 + step)
+            run = run_network(network, nuclei.image)
+            maps[step], kernels[step] = run.maps, run.recording[f"{run.block}.kernels"][0].half()
+        scores = {"iou": np.array([0.1, 0.4, 0.6]), "nsd1": np.array([0.1, 0.3, 0.7])}
+        history = TrainingHistory(name, config, steps, np.linspace(3, 1, 40), scores, 4, {}, {}, {}, {})
+        reels[name] = Reel(history, run.stride, maps, kernels)
+    return Film("key", nuclei.image, reels, ())
+
+
+WIDGETS = {
+    # name: (make from (pair, film), other states to choose: (setter, value, field, value of the field), bad values)
+    "pooling": (lambda p, f: PoolingSlider(p, 20, 31), ("pool", None, "size", 0), (3, -1, 0.5)),
+    "causal": (lambda p, f: CausalPanel(p, 20, 31, changes=OFFERED), ("choose", OFFERED[1], "choice", OFFERED[1]),
+               ("no such change", "guidance mirrored")),
+    "profile": (lambda p, f: BoundaryProfile(p, 20, 31), ("control", True, "beside", True), ("yes", 2)),
+    "scrubber": (lambda p, f: TrainingScrubber(f, 20, 31), ("scrub", 40, "time", 40), (7, -1, 1.5)),
+}  # fmt: skip
+
+
+@pytest.fixture(params=WIDGETS)
+def other(request, nuclei, film):
+    """(widget, what can be set, what cannot)."""
+    make, *told = WIDGETS[request.param]
+    return make(nuclei, film), *told
+
+
+def whole(widget) -> tuple:
+    fields = tuple(f.value for f in widget.children[0].children if hasattr(f, "value") and hasattr(f, "description"))
+    return widget.state, tuple(widget.figures.pixel), widget.figures.overview, widget.figures.detail, fields
+
+
+def test_a_click_by_any_way_shows_the_same(other):
+    widget, *_ = other
+
+    def type_it():
+        widget.row.value, widget.column.value = 7, 9
+
+    seen = []
+    for choose in (lambda: widget.click(7, 9), lambda: setattr(widget.figures, "pixel", [7, 9]), type_it):
+        widget.click(20, 31)
+        before = widget.figures.detail
+        choose()
+        assert widget.state.pixel == (7, 9) and (widget.row.value, widget.column.value) == (7, 9)
+        assert widget.figures.detail == widget.render(widget.state) != before
+        assert 'data-y="7" data-x="9"' in widget.figures.detail
+        seen.append(whole(widget))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_setting_from_code_and_by_field_shows_the_same(other):
+    widget, (setter, value, field, in_field), _ = other
+    start = whole(widget)
+    getattr(widget, setter)(value)
+    by_code = whole(widget)
+    assert by_code != start and getattr(widget, field).value == in_field
+    widget.click(5, 5)
+    widget.click(20, 31)
+    assert whole(widget) == by_code  # a click keeps everything else
+    widget._show(start[0])
+    assert whole(widget) == start
+    getattr(widget, field).value = in_field
+    assert whole(widget) == by_code
+
+
+def test_invalid_states_raise_and_leave_the_widget_as_it_is(other):
+    widget, (setter, *_), bad = other
+    before = whole(widget)
+    for y, x in ((-1, 0), (HEIGHT, 0), (0, -1), (0, WIDTH), (0.5, 1)):
+        with pytest.raises(ValueError, match="outside the image|whole number"):
+            widget.click(y, x)
+    for value in bad:
+        with pytest.raises(ValueError, match="none of|unknown|was not kept|no kept step|whole number|True or False"):
+            getattr(widget, setter)(value)
+    assert whole(widget) == before
+
+
+@pytest.mark.parametrize("pixel", [(HEIGHT, 0), (0, -1)])
+def test_no_other_widget_is_made_outside_the_image(nuclei, film, pixel):
+    for kind, source in ((PoolingSlider, nuclei), (CausalPanel, nuclei), (BoundaryProfile, nuclei),
+                         (TrainingScrubber, film)):  # fmt: skip
+        with pytest.raises(ValueError, match="outside the image"):
+            kind(source, *pixel)
+
+
+def test_no_network_runs_on_a_click_or_a_known_choice(nuclei):
+    slider, panel = PoolingSlider(nuclei, 20, 31), CausalPanel(nuclei, 20, 31, changes=OFFERED)
+    passes = nuclei.explorer.forward_passes
+    for p in POOL_SIZES:
+        slider.pool(p)
+        slider.click(3, 4 + (p or 0))
+    for change in OFFERED:
+        panel.choose(change)
+    assert nuclei.explorer.forward_passes == passes
+
+
+def test_what_is_saved_and_what_people_read_is_stable(other):
+    widget, *_ = other
+    text = widget._repr_mimebundle_()["text/plain"]
+    assert text == repr(widget) and "row 20, column 31" in text and "0x" not in text and len(text) < 110
+    *fields, hint = widget.children[0].children
+    assert all(field.description for field in fields) and hint.value  # everything says what it is
+    with pytest.raises(FrozenInstanceError):
+        widget.state.y = 1
+
+
+# what each tells is the network's own
+
+
+def test_the_slider_tells_every_networks_own_probability(nuclei):
+    html = pooling_slider.render(nuclei, PoolingState(4, 7, 9))
+    for p in (1, 4):
+        own = nuclei.run(Arm(change=None if p == 1 else "pooled 4")).probability[7, 9]
+        assert f"{number(float(own))} with " in html
+    slider = PoolingSlider(nuclei, 7, 9, pool_size=4)
+    assert "p = 4 · not retrained" in slider.figures.overview and "pooled, p = 8" in slider.figures.overview
+    assert [label for label, _ in slider.size.options] == ["1", "2", "4", "8", "16", "32", "whole image"]
+    slider.size.value = 0
+    assert slider.state.pool_size is None and "p = whole image · not retrained" in slider.figures.overview
+
+
+def test_the_panel_tells_before_and_after(nuclei):
+    html = causal_panel.render(nuclei, CausalState("kernels uniform", 7, 9))
+    before, after = (nuclei.run(Arm(change=c)).probability[7, 9] for c in (None, "kernels uniform"))
+    assert f"{number(float(before))} as it is, {number(float(after))} with kernels uniform" in html
+    with pytest.raises(ValueError, match="none of those offered"):
+        CausalPanel(nuclei, 7, 9, change="guidance mirrored", changes=OFFERED)
+
+
+def test_the_profile_is_that_of_the_pixel_and_controls_come_with_a_tick(nuclei):
+    state = ProfileState(7, 9)
+    assert profile.render(nuclei, state) == nuclei.boundary_profile((7, 9)).to_html()
+    assert "guidance shuffled" not in profile.render(nuclei, state)
+    assert "guidance shuffled" in profile.render(nuclei, replace(state, controls=True))
+
+
+def test_the_scrubber_shows_the_kernels_of_its_step(film):
+    figure = film.training((20, 31), 10, "pooled", film.steps)
+    reel = film.reels["pooled"]
+    shown = np.stack([heat.values for heat in figure.cells[1][0]])
+    np.testing.assert_array_equal(shown.reshape(4, 49), reel.kernels[10][:, :, 10, 15].numpy())
+    assert figure.rows == ("0 steps", "10 steps", "40 steps")
+    assert scrubber.render(film, ScrubberState(10, 20, 31, "pooled")) == figure.to_html()
+    widget = TrainingScrubber(film, 20, 31)
+    widget.play.value = 2  # what the play button does
+    assert widget.state.step == 40 and widget.time.value == 40
+    widget.scrub(0)
+    assert widget.play.value == 0
+    widget.choose("pooled")
+    assert widget.which.value == "pooled" and "Pooled network" in widget.figures.detail
+    with pytest.raises(ValueError, match="network='cats' is unknown: use one of guided, pooled"):
+        widget.choose("cats")
+
+
+# static twins
+
+
+def test_static_twins_show_two_to_four_states(nuclei, film):
+    twins = {
+        "pooling": PoolingSlider.still(nuclei, (1, 8, None)),
+        "causal": CausalPanel.still(nuclei, OFFERED),
+        "profiles": BoundaryProfile.still(nuclei, {"A": ProfileState(7, 9), "B": ProfileState(24, 40)}),
+        "training": TrainingScrubber.still(film, (20, 31)),
+    }
+    for name, figure in twins.items():
+        assert figure.name == name and len(figure.alt) > 40
+        assert Image.open(io.BytesIO(figure.to_png(50))).width > 300
+    assert twins["pooling"].rows[1] == "p = 8 · not retrained" and len(twins["pooling"].rows) == 4
+    assert [row[0] for row in twins["causal"].table[1:]][:3] == list(OFFERED)
+    assert [c.title for c in twins["profiles"].columns] == ["A", "B"]
+    for row in twins["profiles"].cells[1:]:
+        assert len({plot.y_range for plot in row}) == 1  # one scale for all places
+    assert twins["training"].rows == ("0 steps", "10 steps", "40 steps")
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_static_twins_refuse_other_counts(nuclei, film, count):
+    asked = (
+        lambda: PoolingSlider.still(nuclei, POOL_SIZES[:count]),
+        lambda: CausalPanel.still(nuclei, (*OFFERED, *OFFERED)[:count]),
+        lambda: BoundaryProfile.still(nuclei, {str(i): ProfileState(i, i) for i in range(count)}),
+        lambda: TrainingScrubber.still(film, (1, 1), (0,) * count),
+    )
+    for ask in asked:
+        with pytest.raises(ValueError, match=f"2 to 4 states, got {count}"):
+            ask()
+    with pytest.raises(ValueError, match="must begin with 1"):
+        PoolingSlider.still(nuclei, (2, 8))
+
+
 # --- pictures and tables ---------------------------------------------------------------------------------------------
 
 
@@ -218,108 +447,3 @@ def test_a_table_has_equal_rows(displayed):
     assert table.data.splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
     with pytest.raises(ValueError, match="a row has 1 cells and the head 2"):
         show_table(["a", "b"], [["1"]])
-
-
-# --- a real JupyterLab -----------------------------------------------------------------------------------------------
-
-CELL = f"""
-import numpy as np
-from sgdc_viz.explore import Explorer
-from sgdc_viz.teach.widgets import KernelMicroscope
-image = np.random.default_rng(0).integers(0, 256, ({HEIGHT}, {WIDTH}, 3)).astype(np.uint8)
-pair = Explorer().look("untrained", image)
-display(KernelMicroscope(pair, 20, 31), KernelMicroscope(pair, 1, 2))
-"""
-
-
-@pytest.fixture
-def lab(tmp_path):
-    """Address of a JupyterLab that knows one notebook and no setting of the person who runs the tests."""
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}  # without it, Lab opens a dialogue
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata={"kernelspec": kernel})
-    (tmp_path / "work").mkdir()
-    nbformat.write(notebook, tmp_path / "work" / "try.ipynb")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    own = {name: str(tmp_path / name.lower()) for name in (
-        "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
-        "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR",
-    )}  # fmt: skip
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
-               "--IdentityProvider.token=", f"--ServerApp.root_dir={tmp_path / 'work'}",
-               "--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]  # fmt: skip
-    with open(tmp_path / "lab.log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env={**os.environ, **own},
-                                  stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
-    try:
-        for _ in range(300):
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert server.poll() is None, (tmp_path / "lab.log").read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-@pytest.mark.browser
-def test_click_keys_and_fields_in_jupyterlab(lab, chromium, pair):
-    from playwright import sync_api as playwright
-
-    playwright.expect.set_options(timeout=20_000)
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(**chromium)
-        page = browser.new_page(viewport={"width": 1366, "height": 1600})
-        page.set_default_timeout(60_000)
-        errors, hosts = [], set()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-        page.goto(f"{lab}/lab/tree/try.ipynb")
-        page.locator(".jp-Notebook .jp-CodeCell .cm-content").click()
-        page.get_by_text(re.compile(r"Python 3.*\| Idle")).wait_for()  # Shift+Enter is lost while the kernel starts
-        page.keyboard.press("Shift+Enter")
-
-        first, second = page.locator(".sg-notebook").nth(0), page.locator(".sg-notebook").nth(1)
-        kernels, picture = first.locator("[data-figure=kernels]"), first.locator(".sg-lead svg")
-        fields = page.locator(".widget-hbox input")
-
-        def expect(y, x):
-            playwright.expect(kernels).to_have_attribute("data-y", str(y))
-            playwright.expect(kernels).to_have_attribute("data-x", str(x))
-            playwright.expect(fields.nth(0)).to_have_value(str(y))
-            playwright.expect(fields.nth(1)).to_have_value(str(x))
-
-        picture.wait_for()  # the cell imports torch first
-        expect(20, 31)
-        # The picture fits a 62 x 45 image into its square; ask the SVG itself where a pixel is.
-        where = picture.evaluate(
-            "svg => { const p = new DOMPoint(10.5, 12.5).matrixTransform(svg.getScreenCTM()); return [p.x, p.y]; }"
-        )
-        page.mouse.click(*where)
-        expect(12, 10)
-        page.keyboard.press("Escape")  # command mode, where arrow keys belong to JupyterLab, except on the picture
-        picture.focus()
-        page.keyboard.press("ArrowRight")
-        expect(12, 11)
-        page.keyboard.press("Shift+ArrowDown")
-        expect(22, 11)
-        fields.nth(0).fill("3")
-        fields.nth(0).press("Enter")
-        expect(3, 11)
-        told = first.locator("[data-figure=microscope] .sg-summary")
-        own = pair.runs["guided"].at((3, 11)).model_dynamic
-        value = number(own[int(own.abs().argmax())].item())
-        playwright.expect(told).to_contain_text(f"the network computed {value}")
-        # The mark has moved with the pixel (feature row 1, column 5; 7 x 7 taps of 2 pixels) in this widget alone.
-        mark, other = (w.locator(".sg-lead .sg-mark .sg-line") for w in (first, second))
-        playwright.expect(mark).to_have_attribute("y", "-4")
-        playwright.expect(mark).to_have_attribute("x", "4")
-        playwright.expect(second.locator("[data-figure=kernels]")).to_have_attribute("data-y", "1")
-        playwright.expect(other).to_have_attribute("y", "-6")
-        browser.close()
-    assert hosts == {lab.removeprefix("http://")}
-    assert errors == []

@@ -21,6 +21,7 @@ from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
 FORMAT = "sgdc_viz"
 FORMAT_VERSION = 1
+HISTORY_FORMAT, HISTORY_PREFIX = "sgdc_viz history", "history-"  # of files with several steps, see history.py
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> SGD
     """
     path = Path(path)
     tensors, metadata = read_safetensors(path)
+    if metadata.get("format") == HISTORY_FORMAT:
+        raise ValueError(f"{str(path)!r} holds several steps of a training: use sgdc_viz.learn.history.load_history.")
     if metadata.get("format") != FORMAT or "config" not in metadata:
         raise ValueError(
             f"{str(path)!r} holds weights but no sgdc_viz settings: it was not written by save_checkpoint. "
@@ -161,8 +164,9 @@ def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> 
 
 
 def list_pretrained() -> tuple[str, ...]:
-    """Names of the models that ship with sgdc_viz."""
-    return tuple(sorted(path.stem for path in assets_dir().glob("*.safetensors")))
+    """Names of the models that ship with sgdc_viz (training histories are no models)."""
+    names = (path.stem for path in assets_dir().glob("*.safetensors"))
+    return tuple(sorted(name for name in names if not name.startswith(HISTORY_PREFIX)))
 
 
 def load_pretrained(name: str, device: str | torch.device = "cpu") -> SGDCNet:

@@ -26,6 +26,7 @@ from .losses import total_loss
 from .predict import evaluate
 
 MODEL_FILE, STATE_FILE, HISTORY_FILE = "model.safetensors", "state.safetensors", "history.json"
+KEPT_FOLDER = "history"  # checkpoints at chosen steps, see `fit(..., keep=...)`
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def fit(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    keep: Sequence[int] = (),
     progress: bool = True,
     on_step=None,
     cpu: bool = False,
@@ -105,6 +107,8 @@ def fit(
         out: folder for `model.safetensors` (the result), `state.safetensors` (to go on from) and `history.json`.
         resume: go on from `out`, where a run with the same settings was interrupted; losses and weights then are those
             of an unbroken run. Starts at step 0 if there is nothing yet.
+        keep: steps after which a checkpoint is also written to `out`/history/step-000050.safetensors, and kept; 0 is
+            before training. `sgdc_viz.learn.history` makes one small file of them.
         progress: show a bar with the running loss and the last validation score.
         on_step: called as on_step(step, losses) after each step; return True to stop early.
         cpu: stay on the CPU even if there is a GPU.
@@ -114,7 +118,8 @@ def fit(
         "val_nsd1" where a validation was made.
 
     Raises:
-        ValueError: settings that do not fit, or a loss that is not finite (the last saved state is kept).
+        ValueError: settings that do not fit, steps to keep that the run does not have or that a resumed run has passed
+            without keeping them, or a loss that is not finite (the last saved state is kept).
         FileExistsError: `out` holds another run's state and resume is False.
     """
     from accelerate.utils import set_seed
@@ -125,12 +130,19 @@ def fit(
         raise ValueError("the training set holds no image.")
     accelerator = _accelerator(config.mixed_precision, cpu)
     folder = Path(out) if out is not None else None
+    keep = _check_keep(keep, config.steps, folder)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
     step, history = 0, []
     if folder is not None and (folder / STATE_FILE).exists():
         if not resume:
             raise FileExistsError(f"{str(folder)!r} holds another run: resume it (--resume) or choose a new folder.")
         step, history = _load_state(folder / STATE_FILE, model, optimizer, config, accelerator.scaler)
+        gone = [s for s in sorted(keep) if s <= step and not kept_path(folder, s).exists()]
+        if gone:
+            raise ValueError(
+                f"keep asks for step {gone[0]}, and the run in {str(folder)!r} is at step {step} and did not keep it: "
+                "leave it out, or train anew in another folder."
+            )
 
     described = _describe(train, config, model)
     samples = _Scaled(train, config.longest_side)
@@ -139,6 +151,8 @@ def fit(
     main = accelerator.is_main_process
     score = _last_score(history)
 
+    if main and 0 in keep and step == 0:
+        _keep_checkpoint(folder, model, described, config, step, history)
     bar = tqdm(total=config.steps, initial=step, desc="train", disable=not (progress and main), unit="step")
     try:
         with bar, torch.random.fork_rng(devices=_rng_devices(accelerator.device)):
@@ -175,6 +189,8 @@ def fit(
                 shown = f"loss {_recent(history):.3f}" + (f", val IoU {score:.3f}" if score is not None else "")
                 bar.set_postfix_str(shown, refresh=False)
                 stop = on_step is not None and on_step(step, record)
+                if main and step in keep:  # before the state: what a resumed run has passed is there
+                    _keep_checkpoint(folder, accelerator.unwrap_model(net), described, config, step, history)
                 if folder is not None and main and (stop or _due(config.save_every, step, config.steps)):
                     state = (accelerator.unwrap_model(net), optimizer, config, step, history, accelerator.scaler)
                     _save_state(folder / STATE_FILE, *state)
@@ -190,6 +206,27 @@ def fit(
         save_checkpoint(folder / MODEL_FILE, model, data=described, training=training)
         (folder / HISTORY_FILE).write_text(json.dumps(history), encoding="utf-8")
     return history
+
+
+def kept_path(folder: Path, step: int) -> Path:
+    """Where a run keeps the weights of a step."""
+    return folder / KEPT_FOLDER / f"step-{step:06d}.safetensors"
+
+
+def _check_keep(keep: Sequence[int], steps: int, folder: Path | None) -> frozenset[int]:
+    wrong = [s for s in keep if isinstance(s, bool) or not isinstance(s, int) or not 0 <= s <= steps]
+    if wrong:
+        raise ValueError(f"keep={wrong[0]!r} is no step of this run: give whole numbers from 0 to {steps}.")
+    if keep and folder is None:
+        raise ValueError("keep= writes checkpoints to the run's folder: give out= as well.")
+    return frozenset(keep)
+
+
+def _keep_checkpoint(
+    folder: Path, model: SGDCNet, described: dict, config: TrainConfig, step: int, history: list[dict]
+) -> None:
+    training = {"config": asdict(config), "step": step, "loss": _recent(history) if history else None}
+    save_checkpoint(kept_path(folder, step), model, data=described, metrics={}, training=training)
 
 
 def _accelerator(mixed_precision: str, cpu: bool):

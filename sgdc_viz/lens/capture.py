@@ -3,6 +3,9 @@
 `record` puts a forward hook on the sites you ask for and takes it off again, whatever happens. Recorded maps of
 `SGDCNet` cover the image extended to a multiple of the coarsest stride, as the network sees it: feature pixel (i, j)
 of a block with stride s is the image box [s*i, s*i + s) x [s*j, s*j + s).
+
+Threads: a recording hears the runs of the thread that opened it, and no other. While it is open, another thread that
+wants to `record` or `intervene` in the same model waits (threads.py); plain calls of the model do not.
 """
 
 from __future__ import annotations
@@ -15,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sgdc_viz.nn import SGDCNet
-
 from .rebuild import BlockRun, PixelView, differences
-from .taps import blocks, check_recordable, hint, join, select, sites
+from .taps import blocks, check_hookable, hint, image_of, image_size, join, select, sites, stride_of, tapped
+from .threads import only_here, turn
 
 
 @contextmanager
@@ -33,6 +35,8 @@ def record(
 ) -> Iterator[Recording]:
     """Record what passes the taps of `model` while the `with` block runs. What the model computes does not change.
 
+    Under an `intervene`, outside or inside, the changed values are recorded, as the model uses them.
+
     Args:
         model: `SGDCNet`, a single `SGDC`, or any network with SGDC blocks in it; in eval mode.
         patterns: site names or globs ("*.kernels"), one or several; "*" is every site, and `*` also matches dots.
@@ -45,26 +49,34 @@ def record(
         TypeError: if `model` is not a torch module.
         ValueError: if a pattern matches no site; if the model is in training mode, compiled or scripted; while the
             model runs, if the copies would exceed `max_bytes` (before the copy that would is made).
+        RuntimeError: if this thread and another would wait for each other for ever (threads.py).
     """
-    check_recordable(model)
+    check_hookable(model, "record")
     if not detach and (device is not None or dtype is not None):
         raise ValueError("detach=False keeps copies in the model's graph: leave out device= and dtype=.")
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f"dtype={dtype} cannot hold features: use a floating point type such as torch.float16.")
     chosen = select(model, [patterns] if isinstance(patterns, str) else list(patterns))
     rec = Recording(model, chosen, detach, device, dtype, max_bytes)
-    handles = []
-    try:
-        handles.append(model.register_forward_pre_hook(rec._on_input, with_kwargs=True))
-        for site in chosen:
-            handles.append(model.get_submodule(site).register_forward_hook(rec._tap_hook(site)))
-        for name in rec._whole:
-            handles.append(model.get_submodule(name).register_forward_hook(rec._block_hook(name), with_kwargs=True))
-        handles.append(model.register_forward_hook(rec._on_output))
-        yield rec
-    finally:
-        for handle in handles:
-            handle.remove()
+    with turn(model):
+        handles = []
+        try:
+            handles.append(model.register_forward_pre_hook(only_here(rec._on_input), with_kwargs=True))
+            for site in sites(model):  # all of them: a change at a site that is not recorded must be known too
+                tap = model.get_submodule(site)
+                before, after = (only_here(hook) for hook in rec._tap_hooks(site))
+                # Before and after all changes: interventions are pre-hooks too, and come between these two.
+                handles.append(tap.register_forward_pre_hook(before, prepend=True, with_kwargs=True))
+                handles.append(tap.register_forward_hook(after))
+            for name in rec._whole:
+                hook = only_here(rec._block_hook(name))
+                handles.append(model.get_submodule(name).register_forward_hook(hook, with_kwargs=True))
+            handles.append(model.register_forward_hook(only_here(rec._on_output)))
+            yield rec
+        finally:
+            rec._made.clear()
+            for handle in handles:
+                handle.remove()
 
 
 class Recording(Mapping[str, Any]):
@@ -74,6 +86,8 @@ class Recording(Mapping[str, Any]):
         input: a copy of the first tensor the model was called with (None before; of the last call if several).
         output: what the model returned, detached and copied unless detach=False.
         sites: names of the sites that fired.
+        changed: names of all sites of the model, recorded or not, where something put another value in the place of
+            the one the model had made: `intervene`, or a hook of somebody else's. Empty: an untouched run.
     """
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # a recording equals itself alone
@@ -83,6 +97,8 @@ class Recording(Mapping[str, Any]):
         self._device, self._dtype, self._max_bytes = device, dtype, max_bytes
         self._bytes = 0
         self._image: tuple[int, int] | None = None
+        self._made: dict[str, Tensor] = {}  # what goes into a tap, until it comes out
+        self._changed: set[str] = set()
         self._calls: dict[str, list[BlockRun]] = {}  # by block (or SGE)
         self.input: Tensor | None = None
         self.output: Any = None
@@ -94,6 +110,10 @@ class Recording(Mapping[str, Any]):
     @property
     def sites(self) -> tuple[str, ...]:
         return tuple(site for site in self._chosen if self._fired(site))
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        return tuple(site for site in sites(self._model) if site in self._changed)
 
     def __len__(self) -> int:
         return len(self.sites)
@@ -108,7 +128,8 @@ class Recording(Mapping[str, Any]):
         return fired[0] if len(fired) == 1 else fired
 
     def __repr__(self) -> str:
-        return f"Recording({len(self)} sites of {type(self._model).__name__}, {_size(self._bytes)})"
+        told = f"{len(self)} sites of {type(self._model).__name__}, {_size(self._bytes)}"
+        return f"Recording({told}, {len(self._changed)} changed)" if self._changed else f"Recording({told})"
 
     def at(self, block: str, y: int, x: int, batch: int = 0, *, call: int = -1, stride: int | None = None) -> PixelView:
         """Everything about one pixel of one block.
@@ -135,7 +156,7 @@ class Recording(Mapping[str, Any]):
             raise ValueError(f"call={call}: block {block!r} ran {len(runs)} time(s), give 0 to {len(runs) - 1}.")
         run = runs[call]
         batch_size, *_, h, w = run.any_tap().shape
-        stride = self._stride(block, run.image, (h, w)) if stride is None else stride
+        stride = stride_of(self._model, block, run.image, (h, w)) if stride is None else stride
         if stride < 1:
             raise ValueError(f"stride={stride} must be 1 or more image pixels per feature pixel.")
         height, width = run.image or (h * stride, w * stride)
@@ -149,13 +170,21 @@ class Recording(Mapping[str, Any]):
         return PixelView(block, stride, (y // stride, x // stride), batch, run, self._model.get_submodule(block))
 
     @torch.no_grad()
-    def verify(self) -> dict[str, float]:
+    def verify(self, *, accept_changes: bool = False) -> dict[str, float]:
         """Rebuild each completely recorded block from its parts: largest |rebuilt - recorded| by block, over all runs.
 
         Every equation of the block (sgdc.py) is computed from the recorded values on its right-hand side, with the
         block's own layers and `dynamic_conv2d_reference`, and compared with the recorded left-hand side; kernels
         must also sum to one. About 1e-6 in float32; half precision (model, autocast or dtype=) shows its rounding.
         NaN where something recorded is NaN. Weights changed since the recording show as an error too.
+
+        In a run under `intervene` (see `changed`), the distance between each new value and the one that the block had
+        made in its place is an error: a changed run never passes for the model's own.
+
+        Args:
+            accept_changes: take the new values as given. Each equation then has the value that the block had made on
+                the left, and the values as used on the right: about 1e-6 again means that apart from the changes,
+                everything is the model's own. Say beside such a number what was changed.
 
         Raises:
             ValueError: if no block was recorded completely.
@@ -164,7 +193,7 @@ class Recording(Mapping[str, Any]):
         for name in self._whole:
             block = self._model.get_submodule(name)
             runs = [run for run in self._calls.get(name, []) if run.out is not None]
-            images = [differences(block, run, b) for run in runs for b in range(run.out.shape[0])]
+            images = [differences(block, run, b, accept_changes) for run in runs for b in range(run.out.shape[0])]
             if images:
                 errors[name] = torch.stack(images).max().item()  # torch's max keeps NaN, Python's does not
         if not errors:
@@ -177,25 +206,35 @@ class Recording(Mapping[str, Any]):
     # --- what the hooks call ---
 
     def _on_input(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        given = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
-        self.input = None if given is None else _copy(given, self._detach)
-        self._image = None if given is None or given.ndim < 3 else tuple(given.shape[-2:])
+        given = image_of(module, args, kwargs)
+        self.input, self._image = _copy(given, self._detach), image_size(given)
 
     def _on_output(self, module: nn.Module, args: tuple, output: Any) -> None:
         self.output, self._image = _copy(output, True) if self._detach else output, None
 
-    def _tap_hook(self, site: str):
+    def _tap_hooks(self, site: str):
         owner, _, tap = site.rpartition(".")
 
-        def hook(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            self._made[site] = tapped(site, args, kwargs)
+
+        def after(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+            made = self._made.pop(site)
+            changed = not _same(made, output)
+            if changed:
+                self._changed.add(site)
+            if site not in self._chosen:
+                return None
             calls = self._calls.setdefault(owner, [])
             if not calls or tap in calls[-1].taps:  # the first recorded tap of a new run
                 calls.append(BlockRun(self._image))
+            if changed:
+                calls[-1].made[tap] = self._keep(site, made, True)
             kept = calls[-1].taps[tap] = self._keep(site, output, self._detach)
             # In the graph on both sides: the model goes on with a copy of the copy, which it may overwrite in place.
             return None if self._detach else kept.clone()
 
-        return hook
+        return before, after
 
     def _block_hook(self, name: str):
         def hook(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
@@ -233,7 +272,7 @@ class Recording(Mapping[str, Any]):
             return f"site {site!r} was not recorded: ask for it, record(model, {site!r})."
         if self._calls:
             return f"site {site!r} did not fire: this model does not use it (`guidance` is for 'structure' alone)."
-        return f"site {site!r} did not fire: call the model inside the `with record(...)` block."
+        return f"site {site!r} did not fire: call the model inside the `with` block, in the same thread."
 
     def _runs(self, block: str) -> list[BlockRun]:
         known = blocks(self._model)
@@ -244,19 +283,9 @@ class Recording(Mapping[str, Any]):
             raise ValueError(f"block {block!r} was not recorded: use record(model, {pattern!r}) and call the model.")
         return self._calls[block]
 
-    def _stride(self, block: str, image: tuple[int, int] | None, feature: tuple[int, int]) -> int:
-        model, module = self._model, self._model.get_submodule(block)
-        if module is model:
-            return 1
-        if isinstance(model, SGDCNet):  # it pads the image, so the ratio of sizes would not do
-            return next(s for s in model.config.strides if model.decoder[f"s{s}"].block is module)
-        ratios = {divmod(n, m) for n, m in zip(image, feature, strict=True)} if image else set()
-        if len(ratios) != 1 or not (ratio := ratios.pop())[0] or ratio[1]:
-            raise ValueError(
-                f"the stride of block {block!r} cannot be told (image {image}, features {feature}): give stride= image "
-                "pixels per feature pixel; with stride=1, y and x count feature pixels."
-            )
-        return ratio[0]
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.dtype == b.dtype and a.device == b.device and torch.equal(a, b))
 
 
 def _copy(value: Any, detach: bool) -> Any:

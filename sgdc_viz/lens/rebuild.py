@@ -15,10 +15,14 @@ from .taps import join
 
 @dataclass
 class BlockRun:
-    """One run of one block: its taps by name, its own input and output, and the size of the model's image then."""
+    """One run of one block: its taps by name, its own input and output, and the size of the model's image then.
+
+    `made` holds what the block had made for taps where something (see `intervene`) put another value in its place.
+    """
 
     image: tuple[int, int] | None
     taps: dict[str, Tensor] = field(default_factory=dict)
+    made: dict[str, Tensor] = field(default_factory=dict)
     x: Tensor | None = None
     out: Tensor | None = None
 
@@ -140,15 +144,21 @@ class PixelView:
         return recorded[(self.batch, ..., *self.feature)].to(_work(recorded), copy=True)
 
 
-def differences(block: SGDC, run: BlockRun, batch: int) -> Tensor:
+def differences(block: SGDC, run: BlockRun, batch: int, accept_changes: bool = False) -> Tensor:
     """Largest |left - right| over the equations of `block` (sgdc.py), for one image of a completely recorded run.
 
-    The recorded values stand on the right-hand sides, so an error shows in the equation where it arose. Returns a
-    scalar; NaN if any value is.
+    The recorded values stand on the right-hand sides, so an error shows in the equation where it arose. On the left
+    too, or, where a value was changed and `accept_changes` is set, what the block had made. Returns a scalar; NaN if
+    any value is.
     """
     like = next(block.parameters())
-    t = {tap: value[batch : batch + 1].to(like.device, like.dtype) for tap, value in run.taps.items()}
-    x, out = (value[batch : batch + 1].to(like.device, like.dtype) for value in (run.x, run.out))
+
+    def read(value: Tensor) -> Tensor:
+        return value[batch : batch + 1].to(like.device, like.dtype)
+
+    t, made = ({tap: read(value) for tap, value in values.items()} for values in (run.taps, run.made))
+    left = t | made if accept_changes else t
+    x, out = read(run.x), read(run.out)
     if block.kernel_source == "structure":  # not make_context: it would fire the guidance tap
         context = x + block.proj_guidance(t["guidance"])
     else:
@@ -158,19 +168,20 @@ def differences(block: SGDC, run: BlockRun, batch: int) -> Tensor:
     by_head = zip(t["value"].to(work).chunk(block.heads, 1), t["kernels"].to(work).split(1, 1), strict=True)
     filtered = torch.cat([dynamic_conv2d_reference(v, k, block.padding) for v, k in by_head], 1)  # a head at a time
     y = x + block.ls1[:, None, None] * (t["static_out"] + t["dynamic_out"])
-    pairs = (
-        (t["context"], context),
-        (t["kernel_logits"].flatten(1, 2), logits),
-        (t["kernels"], t["kernel_logits"].softmax(2)),
-        (t["kernels"].to(work).sum(2), torch.ones((), device=like.device)),
-        (t["gate_static"], a1.sigmoid()),
-        (t["gate_dynamic"], a2.sigmoid()),
-        (t["value"], block.norm1(x)),
-        (t["static_out"], block.dwconv(x * t["gate_static"])),
-        (t["dynamic_out"], filtered * t["gate_dynamic"]),
+    pairs = [
+        (left["context"], context),
+        (left["kernel_logits"].flatten(1, 2), logits),
+        (left["kernels"], t["kernel_logits"].softmax(2)),
+        (left["kernels"].to(work).sum(2), torch.ones((), device=like.device)),
+        (left["gate_static"], a1.sigmoid()),
+        (left["gate_dynamic"], a2.sigmoid()),
+        (left["value"], block.norm1(x)),
+        (left["static_out"], block.dwconv(x * t["gate_static"])),
+        (left["dynamic_out"], filtered * t["gate_dynamic"]),
         (out, y + block.ls2[:, None, None] * block.mlp(block.norm2(y))),
-    )
-    return torch.stack([(left.to(work) - right.to(work)).abs().max() for left, right in pairs]).max()
+        *((left[tap], made[tap]) for tap in made),  # all 0 if changes are accepted
+    ]
+    return torch.stack([(a.to(work) - b.to(work)).abs().max() for a, b in pairs]).max()
 
 
 def _work(tensor: Tensor) -> torch.dtype:

@@ -2,27 +2,51 @@
 
 A *tap* is a named identity module inside a block (see sgdc.py); a *site* is its full name in a model, for example
 "decoder.s2.block.kernels".
+
+A layer of somebody else's gets taps in the same way: pass the value through an `nn.Identity` of the layer, and name
+it in the layer's `tap_names`:
+
+    self.kernels, self.tap_names = nn.Identity(), ("kernels",)     # in __init__
+    kernels = self.kernels(self.make_kernels(x))                   # in forward
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sgdc_viz.nn import SGDC, SGE, BaselineBlock
+from sgdc_viz.nn import SGDC, SGE, BaselineBlock, SGDCNet
 
 
 def sites(model: nn.Module) -> tuple[str, ...]:
-    """Names of all taps in `model`, in the order of its modules: those of SGDC blocks and of the boundary branch (SGE).
+    """Names of all taps in `model`, in the order of its modules: those of SGDC blocks and of the boundary branch (SGE),
+    and of any layer that has `tap_names`.
 
     Not every tap fires: `guidance` is read by `kernel_source="structure"` alone.
+
+    Raises:
+        ValueError: if a layer's `tap_names` names something that is no nn.Identity of that layer.
     """
-    owners = [(name, m) for name, m in model.named_modules() if isinstance(m, SGDC | SGE)]
-    return tuple(join(name, tap) for name, m in owners for tap, t in m.named_children() if isinstance(t, nn.Identity))
+    return tuple(join(name, tap) for name, module in model.named_modules() for tap in _taps(module))
+
+
+def _taps(module: nn.Module) -> list[str]:
+    identities = [name for name, child in module.named_children() if isinstance(child, nn.Identity)]
+    if isinstance(module, SGE):
+        return identities
+    named = getattr(module, "tap_names", ())
+    for tap in named:
+        if tap not in identities:
+            raise ValueError(
+                f"tap_names of this {type(module).__name__} names {tap!r}, which is no nn.Identity of it: set "
+                f"self.{tap} = nn.Identity() and pass the value through it."
+            )
+    return list(named)
 
 
 def blocks(model: nn.Module) -> tuple[str, ...]:
@@ -45,6 +69,11 @@ def select(model: nn.Module, patterns: list[str]) -> tuple[str, ...]:
 
 def hint(model: nn.Module, asked: str, known: Sequence[str]) -> str:
     """End of the sentence about an unknown name: why there are none, or the nearest of `known`."""
+    if "edge" in asked.lower() and any(isinstance(module, SGE) for module in model.modules()):
+        return (
+            ": the edge map enters no block, so changing it would change nothing (it is output.edge_logits); what the "
+            "blocks read is the guidance, '*.guidance'"
+        )
     if source := _baseline(model):
         return f": the blocks of this network are {source!r}, which make no kernel per pixel and so have no SGDC taps"
     if not known:
@@ -57,21 +86,64 @@ def join(owner: str, tap: str) -> str:
     return f"{owner}.{tap}" if owner else tap
 
 
-def check_recordable(model: nn.Module) -> None:
+def check_hookable(model: nn.Module, who: str) -> None:
     """Raise for models on which hooks would see nothing, or something other than what the model predicts with."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"record needs a torch module, not a {type(model).__name__}.")
+        raise TypeError(f"{who} needs a torch module, not a {type(model).__name__}.")
     for module in model.modules():
         if isinstance(module, torch.jit.ScriptModule):
-            raise ValueError("record cannot see into a scripted or traced module: record the module it was made from.")
+            raise ValueError(
+                f"{who} cannot see into a scripted or traced module: {who} needs the module it was made from."
+            )
         # torch.compile(model) wraps, model.compile() marks. Neither is public, so go by what they leave behind.
         if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
-            raise ValueError("record cannot see into a torch.compile'd module: record the model without compiling it.")
+            raise ValueError(
+                f"{who} cannot see into a torch.compile'd module: {who} needs the model without compiling it."
+            )
         if module.training:
             raise ValueError(
                 f"{type(module).__name__} is in training mode, where dropout and batch norm make other values than in "
                 "prediction: call model.eval() first."
             )
+
+
+def image_of(model: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:
+    """What `model` was called with: the first tensor among its arguments (of an SGDC: x, in whatever order)."""
+    return kwargs["x"] if isinstance(model, SGDC) and "x" in kwargs else first_tensor(args, kwargs)
+
+
+def first_tensor(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:
+    return next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+
+
+def tapped(site: str, args: tuple, kwargs: Mapping[str, Any]) -> Tensor:
+    """The value on its way into a tap."""
+    value = first_tensor(args, kwargs)
+    if value is None:
+        raise ValueError(f"site {site!r} was given no tensor: one tensor at a time passes through a tap.")
+    return value
+
+
+def image_size(given: Tensor | None) -> tuple[int, int] | None:
+    return None if given is None or given.ndim < 3 else tuple(given.shape[-2:])
+
+
+def stride_of(model: nn.Module, name: str, image: tuple[int, int] | None, feature: tuple[int, int]) -> int:
+    """Image pixels per feature pixel of a block or site of `model`; ValueError where it cannot be told.
+
+    `image` is the size of the model's input (of a bare SGDC: its feature map), `feature` that of the map in question.
+    """
+    if isinstance(model, SGDCNet):  # it pads the image, so the ratio of sizes would not do
+        finest, *_, coarsest = model.config.strides
+        deep = coarsest if name == "sge.gate_deep" else finest
+        return next((s for s in model.config.strides if name.startswith(f"decoder.s{s}.")), deep)
+    ratios = {divmod(n, m) for n, m in zip(image, feature, strict=True)} if image else set()
+    if len(ratios) != 1 or not (ratio := ratios.pop())[0] or ratio[1]:
+        raise ValueError(
+            f"the stride of {name!r} cannot be told (image {image}, features {feature}): give stride= image pixels per "
+            "feature pixel; with stride=1, pixels are feature pixels."
+        )
+    return ratio[0]
 
 
 def _baseline(model: nn.Module) -> str | None:

@@ -1,19 +1,31 @@
-"""Widgets for notebooks: thin shells over pure functions, so what a click shows can be tested without a browser."""
+"""Widgets for notebooks: thin shells over pure functions, so what a click shows can be tested without a browser.
+
+KernelMicroscope (here), PoolingSlider, CausalPanel, BoundaryProfile, TrainingScrubber. Each is used with the mouse,
+the keyboard or, from code, with `click(y, x)` and its other setters; `render(state)` is the pure function that it
+shows, and `still(...)` its static twin. No network runs on a click: what is needed was run when the widget was made.
+"""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import anywidget
-import ipywidgets
 import torch
-import traitlets
 
 from sgdc_viz.explore import Pair
-from sgdc_viz.views import CSS, LINKED_JS, Box, Column, Figure, Picture
+from sgdc_viz.views import Box, Column, Figure, Picture
 from sgdc_viz.views.overview import check_pixel, footprint
+
+from .causal_panel import CausalPanel, CausalState
+from .pooling_slider import PoolingSlider, PoolingState
+from .profile import BoundaryProfile, ProfileState
+from .scrubber import ScrubberState, TrainingScrubber
+from .shell import ESM, LinkedFigures, Shell, check_count, number, pixel_fields, whole_numbers
+
+__all__ = [
+    "ESM", "BoundaryProfile", "CausalPanel", "CausalState", "KernelMicroscope", "LinkedFigures", "MicroscopeState",
+    "PoolingSlider", "PoolingState", "ProfileState", "ScrubberState", "TrainingScrubber", "render", "still",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,13 +37,7 @@ class MicroscopeState:
     channel: int | None = None
 
     def __post_init__(self):
-        for name in ("y", "x", "channel"):
-            value = getattr(self, name)
-            try:
-                value = value if value is None and name == "channel" else operator.index(value)
-            except TypeError:
-                raise ValueError(f"{name}={value!r} must be a whole number.") from None
-            object.__setattr__(self, name, value)
+        whole_numbers(self, "y", "x", *(() if self.channel is None else ("channel",)))
 
     @property
     def pixel(self) -> tuple[int, int]:
@@ -57,8 +63,7 @@ def still(pair: Pair, states: Mapping[str, MicroscopeState]) -> Figure:
     Raises:
         ValueError: not 2 to 4 states, or a pixel outside the image.
     """
-    if not 2 <= len(states) <= 4:
-        raise ValueError(f"a still picture shows 2 to 4 states, got {len(states)}.")
+    check_count(len(states))
     for state in states.values():
         check_pixel(state.pixel, pair.image)
     figures = [pair.kernels(state.pixel) for state in states.values()]
@@ -108,61 +113,7 @@ def _alike(name: str, pair: Pair, states: Mapping[str, MicroscopeState]) -> str:
     return f"{name.capitalize()}: " + (f"{', '.join(same)} have one and the same kernels." if same else "all differ.")
 
 
-# The app's own script, run once for each view of the widget. Its `document` is this widget alone and its `window` an
-# empty object, so two widgets in one notebook do not disturb each other.
-ESM = f"""
-function link(element, trigger, watch, window, document) {{
-{LINKED_JS}
-}}
-export default {{
-  render({{ model, el }}) {{
-    const parts = {{}};
-    el.classList.add("sg-notebook");
-    el.dataset.lmSuppressShortcuts = "true"; // arrow keys are for the picture, not for JupyterLab's own shortcuts
-    for (const name of ["overview", "detail"]) {{
-      parts[name] = document.createElement("div");
-      parts[name].innerHTML = model.get(name);
-      el.append(parts[name]);
-    }}
-    const trigger = (event, data) => {{
-      model.set("pixel", [data.index[1], data.index[0]]);
-      model.save_changes();
-    }};
-    const watch = (_, read) => {{
-      for (const name of ["overview", "detail"])
-        model.on("change:" + name, () => {{
-          parts[name].innerHTML = model.get(name);
-          read();
-        }});
-    }};
-    link(el, trigger, watch, {{}}, el);
-  }},
-}};
-"""
-
-# Widths follow the notebook's column, not the window. Picture and kernels must be seen together after a click, so the
-# heads stand in one row and the overview leaves out its text (the notebook shows it as a picture of its own).
-NOTEBOOK_CSS = """
-.sg-notebook { container-type: inline-size; }
-.sg-notebook .sg-figure { --sg-unit: clamp(80px, (100cqw - 80px) / 5, 200px); margin-bottom: 10px; }
-.sg-notebook .sg-overview > :is(.sg-message, .sg-legend, .sg-summary) { display: none; }
-.sg-notebook .sg-kernels .sg-grid { grid-template-columns: 22px minmax(0, calc(2.4 * var(--sg-unit))); }
-.sg-notebook .sg-kernels .sg-many { grid-template-columns: repeat(4, 1fr); }
-.sg-notebook .sg-kernels .sg-many .sg-plane { width: calc(0.48 * var(--sg-unit)); }
-"""
-
-
-class LinkedFigures(anywidget.AnyWidget):
-    """Two pieces of HTML made by sgdc_viz.views; a click or an arrow key on a linked picture sets `pixel`."""
-
-    _esm = ESM
-    _css = CSS + NOTEBOOK_CSS
-    overview = traitlets.Unicode().tag(sync=True)
-    detail = traitlets.Unicode().tag(sync=True)
-    pixel = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
-
-
-class KernelMicroscope(ipywidgets.VBox):
+class KernelMicroscope(Shell):
     """Click a pixel, or type its row and column, and see what both networks did there: the app's click, here.
 
     Mouse: click any picture of the upper part. Keyboard: the arrow keys on the large picture (shift: ten pixels), or
@@ -178,35 +129,25 @@ class KernelMicroscope(ipywidgets.VBox):
         ValueError: the pixel lies outside the image, or there is no such channel.
     """
 
+    still = staticmethod(still)
+
     def __init__(self, pair: Pair, y: int, x: int, channel: int | None = None, zoom: int = 1):
-        self.pair, self.state = pair, MicroscopeState(y, x, channel)
-        detail = render(pair, self.state)  # first, so that an invalid state never becomes a widget
-        height, width = pair.image.shape[:2]
-        channels = len(next(iter(pair.runs.values())).at(self.state.pixel).gate_static)
-        self.row = _number("row y", self.state.y, 0, height - 1)
-        self.column = _number("column x", self.state.x, 0, width - 1)
-        self.channel = _number("channel", -1 if channel is None else channel, -1, channels - 1)
-        self.figures = LinkedFigures(
-            overview=pair.overview(self.state.pixel, zoom).to_html(), detail=detail, pixel=list(self.state.pixel)
-        )
-        hint = ipywidgets.Label("click a picture, or type here (channel −1: the largest value)")
-        super().__init__([ipywidgets.HBox([self.row, self.column, self.channel, hint]), self.figures])
-        self._showing = False
-        self.figures.observe(lambda change: self.click(*change["new"]), "pixel")
-        for field in (self.row, self.column, self.channel):
-            field.observe(self._typed, "value")
+        self.pair = pair
+        state = MicroscopeState(y, x, channel)
+        check_pixel(state.pixel, pair.image)
+        self._overview = pair.overview(state.pixel, zoom).to_html()  # stays: the page moves its marks
+        channels = len(next(iter(pair.runs.values())).at(state.pixel).gate_static)
+        fields = pixel_fields(state.pixel, pair.image.shape)
+        fields["channel"] = number("channel", -1, -1, channels - 1)
+        fields["channel"].value = -1 if channel is None else channel
+        super().__init__(state, fields, "click a picture, or type here (channel −1: the largest value)")
+
+    def overview(self, state: MicroscopeState) -> str:
+        return self._overview
 
     def render(self, state: MicroscopeState) -> str:
         """What the widget shows in `state`, as HTML; changes nothing."""
         return render(self.pair, state)
-
-    def click(self, y: int, x: int) -> None:
-        """Do what a click on image pixel (y, x) = (row, column) does.
-
-        Raises:
-            ValueError: outside the image; the widget then stays as it is.
-        """
-        self._show(replace(self.state, y=y, x=x))
 
     def follow(self, channel: int | None) -> None:
         """Follow another channel; None: in each network the one with the largest value.
@@ -216,28 +157,11 @@ class KernelMicroscope(ipywidgets.VBox):
         """
         self._show(replace(self.state, channel=channel))
 
-    def _typed(self, change: dict) -> None:
-        channel = None if self.channel.value < 0 else self.channel.value
-        self._show(MicroscopeState(self.row.value, self.column.value, channel))
+    def read(self) -> MicroscopeState:
+        return MicroscopeState(
+            self.row.value, self.column.value, None if self.channel.value < 0 else self.channel.value
+        )
 
-    def _show(self, state: MicroscopeState) -> None:
-        if self._showing or state == self.state:  # fields and pictures are being set to what is shown already
-            return
-        detail = self.render(state)
-        self.state, self._showing = state, True
-        try:
-            self.row.value, self.column.value = state.pixel
-            self.channel.value = -1 if state.channel is None else state.channel
-            self.figures.detail, self.figures.pixel = detail, list(state.pixel)
-        finally:
-            self._showing = False
-
-    def __repr__(self) -> str:
-        return f"KernelMicroscope at row {self.state.y}, column {self.state.x} (works while a kernel is running)"
-
-
-def _number(name: str, value: int, low: int, high: int) -> ipywidgets.BoundedIntText:
-    return ipywidgets.BoundedIntText(
-        value=value, min=low, max=high, description=name, layout=ipywidgets.Layout(width="150px"),
-        style={"description_width": "65px"},
-    )  # fmt: skip
+    def write(self, state: MicroscopeState) -> None:
+        self.row.value, self.column.value = state.pixel
+        self.channel.value = -1 if state.channel is None else state.channel

@@ -16,6 +16,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from .charts import Effects, Plot, draw_effects, draw_plot, effects_svg, handles, key_svg, plot_svg
 from .style import Scale, colour_table, direction, number, png_uri
 
 CSS = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
@@ -24,7 +25,10 @@ LINKED_JS = files(__package__).joinpath("linked.js").read_text(encoding="utf-8")
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """Closed curves [n, 2] of (y, x) in image pixels, see `outlines_of`. style: "truth" (dashed) or "prediction"."""
+    """Closed curves [n, 2] of (y, x) in image pixels, see `outlines_of`.
+
+    style: "truth" (dashed), "prediction" or "region".
+    """
 
     label: str
     curves: tuple[np.ndarray, ...]
@@ -44,6 +48,15 @@ class Box:
 
 
 @dataclass(frozen=True, eq=False)
+class Strokes:
+    """Open lines [n, 2] of (y, x) in image pixels. style: "ellipse", "arrow", "xmark" or "normal"."""
+
+    label: str
+    lines: tuple[np.ndarray, ...]
+    style: str
+
+
+@dataclass(frozen=True, eq=False)
 class Picture:
     """An image, or a map over the image plane.
 
@@ -52,10 +65,12 @@ class Picture:
         alt: one sentence for those who do not see it.
         stride: image pixels per pixel of `pixels`.
         origin: (y, x) of its first pixel in the image.
-        outlines, boxes: drawn on top, in image pixels.
+        outlines, boxes, strokes: drawn on top, in image pixels.
         linked: shares zoom, cross-hair and the selected pixel with all linked pictures of the page; its `mark` moves.
         mark: box around the selected pixel.
         window: (y0, x0, y1, x1), the part to show first; None shows all.
+        title: printed above it, where a grid holds pictures of several kinds.
+        bar: draw its colour bar below it (where the column has none that all share).
     """
 
     pixels: np.ndarray
@@ -68,6 +83,9 @@ class Picture:
     linked: bool = False
     mark: Box | None = None
     window: tuple[int, int, int, int] | None = None
+    strokes: tuple[Strokes, ...] = ()
+    title: str = ""
+    bar: bool = False
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -103,7 +121,7 @@ class Words:
     lines: tuple[str, ...]
 
 
-Cell = Picture | Heat | Bars | Words | tuple[Heat, ...]
+Cell = Picture | Heat | Bars | Words | Plot | Effects | tuple[Heat | Picture, ...]
 
 
 @dataclass(frozen=True)
@@ -128,10 +146,12 @@ class Figure:
         columns: headings and scales.
         cells: cells[row][column].
         lead: one large picture in front of the grid.
+        strip: charts above the grid; a figure of charts alone has no rows.
         legend: what lines and boxes mean, (style, text) pairs.
         table: rows of text, the first is the heading.
         faithfulness: largest |value rebuilt from the recorded parts - the network's own|; None where nothing inside
             the network is shown.
+        checked: what the faithfulness compares.
         data: further facts, written as data-* attributes.
     """
 
@@ -148,6 +168,8 @@ class Figure:
     table: tuple[tuple[str, ...], ...] = ()
     faithfulness: float | None = None
     data: tuple[tuple[str, str], ...] = ()
+    strip: tuple[Plot | Effects, ...] = ()
+    checked: str = "rebuilt from the recorded parts"
 
     def __post_init__(self):
         if len(self.cells) != len(self.rows) or any(len(row) != len(self.columns) for row in self.cells):
@@ -158,7 +180,12 @@ class Figure:
         """The faithfulness in words; empty where there is none."""
         if self.faithfulness is None:
             return ""
-        return f"Faithful: rebuilt from the recorded parts, off by at most {number(self.faithfulness, 2)}."
+        return f"Faithful: {self.checked}, off by at most {number(self.faithfulness, 2)}."
+
+    @property
+    def crowded(self) -> bool:
+        """Many rows: drawn smaller."""
+        return len(self.rows) > 3
 
     def to_html(self) -> str:
         """HTML for a page that carries `CSS` (and, for linked pictures, `LINKED_JS`)."""
@@ -180,29 +207,39 @@ class Figure:
 # --- HTML ------------------------------------------------------------------------------------------------------------
 
 
+ZOOM = (
+    '<div class="sg-tools" role="group" aria-label="Zoom of all linked pictures">Zoom '
+    + "".join(
+        f'<button type="button" class="sg-zoom" data-zoom="{z}" aria-pressed="false">{text}</button>'
+        for z, text in (("1", "whole image"), ("2", "2×"), ("4", "4×"))
+    )
+    + '<span class="sg-hint">arrow keys move the pixel</span></div>'
+)
+
+
 def _html(figure: Figure) -> str:
     e = escape
     data = "".join(f' data-{e(k)}="{e(v)}"' for k, v in figure.data)
     if figure.faithfulness is not None:
         data += f' data-faithfulness="{figure.faithfulness:.3e}"'
+    classes = " ".join(["sg-figure", f"sg-{e(figure.name)}", *_layout(figure)])
     parts = [
-        f'<figure class="sg-figure sg-{e(figure.name)}" data-figure="{e(figure.name)}" aria-label="{e(figure.title)}"'
-        f'{data} style="--columns:{len(figure.columns)};--rows:{len(figure.rows)}">',
-        f'<h2 class="sg-title">{e(figure.title)}</h2><p class="sg-message">{e(figure.message)}</p>'
-        '<div class="sg-body">',
+        f'<figure class="{classes}" data-figure="{e(figure.name)}" aria-label="{e(figure.title)}"{data} '
+        f'style="{_sizes(figure)}">',
+        f'<h2 class="sg-title">{e(figure.title)}</h2><p class="sg-message">{e(figure.message)}</p>',
     ]
+    lines = [(style, text) for style, text in figure.legend if style.startswith("series-")]
+    if lines:
+        keys = "".join(f"<li>{key_svg(int(style[7:]))}{e(text)}</li>" for style, text in lines)
+        parts.append(f'<ul class="sg-legend">{keys}</ul>')
+    if figure.strip:
+        parts.append(f'<div class="sg-strip">{"".join(_cell(chart) for chart in figure.strip)}</div>')
+    parts.append('<div class="sg-body">')
     if figure.lead is not None:
-        zoom = "".join(
-            f'<button type="button" class="sg-zoom" data-zoom="{z}" aria-pressed="false">{text}</button>'
-            for z, text in (("1", "whole image"), ("2", "2×"), ("4", "4×"))
-        )
-        parts.append(
-            f'<div class="sg-lead">{_svg(figure.lead, focusable=True)}'
-            + (_bar(figure.lead.scale) if figure.lead.scale else "")
-            + f'<div class="sg-tools" role="group" aria-label="Zoom of all linked pictures">Zoom {zoom}'
-            '<span class="sg-hint">arrow keys move the pixel</span></div></div>'
-        )
-    parts.append('<div class="sg-grid">')
+        bar = _bar(figure.lead.scale) if figure.lead.scale else ""
+        tools = ZOOM if figure.lead.linked else ""
+        parts.append(f'<div class="sg-lead">{_svg(figure.lead, focusable=figure.lead.linked)}{bar}{tools}</div>')
+    parts.append('<div class="sg-grid">' if figure.rows else "<div>")
     for c, column in enumerate(figure.columns, start=2):
         parts.append(f'<div class="sg-head" style="--r:1;--c:{c}">{e(column.title)}</div>')
         if column.scale is not None:
@@ -215,9 +252,11 @@ def _html(figure: Figure) -> str:
     parts.append("</div></div>")
     if figure.legend:
         keys = "".join(
-            f'<li><span class="sg-key sg-key-{e(style)}"></span>{e(text)}</li>' for style, text in figure.legend
+            f'<li><span class="sg-key sg-key-{e(style)}"></span>{e(text)}</li>'
+            for style, text in figure.legend
+            if (style, text) not in lines
         )
-        parts.append(f'<ul class="sg-legend">{keys}</ul>')
+        parts.append(f'<ul class="sg-legend">{keys}</ul>' if keys else "")
     if figure.table:
         head, *body = figure.table
         rows = "".join("<tr>" + "".join(f"<td>{e(v)}</td>" for v in row) + "</tr>" for row in body)
@@ -226,6 +265,31 @@ def _html(figure: Figure) -> str:
     badge = f' <span class="sg-badge">{e(figure.badge)}</span>' if figure.badge else ""
     parts.append(f'<figcaption class="sg-summary">{e(figure.summary)}{badge}</figcaption></figure>')
     return "".join(parts)
+
+
+def _layout(figure: Figure) -> list[str]:
+    """Classes for the style sheet: many rows; a grid whose columns mean nothing, so that it may be laid out anew."""
+    free = len(figure.columns) > 0 and not any(column.title for column in figure.columns)
+    return ["sg-crowded"] * figure.crowded + ["sg-free"] * free
+
+
+def _sizes(figure: Figure) -> str:
+    """Numbers for the style sheet: rows, columns, width of the lead, and how many cells a phone shows side by side."""
+    rows, columns = len(figure.rows), len(figure.columns)
+    cells = [cell for row in figure.cells for cell in row]
+    charts = any(isinstance(cell, Plot | Effects) for cell in cells)
+    groups = any(isinstance(cell, tuple) and isinstance(cell[0], Picture) for cell in cells)
+    if charts or groups:  # these need the whole width of a phone
+        abreast = 1
+    elif "sg-free" in _layout(figure):
+        abreast = columns if columns <= 3 else 2
+    else:
+        abreast = 2 if figure.crowded else rows
+    lead = min(1.4 if charts else 2, rows)
+    sizes = f"--columns:{columns};--rows:{rows};--lead:{lead:g};--abreast:{abreast}"
+    if charts:  # their words grow with them: they get what room there is
+        return f"{sizes};--sg-cell:calc({min(1.6, 4.5 / columns):.3g} * var(--sg-unit))"
+    return sizes + (";--sg-cell:calc(0.85 * var(--sg-unit))" if figure.crowded and figure.lead is None else "")
 
 
 def _bar(scale: Scale) -> str:
@@ -240,9 +304,16 @@ def _bar(scale: Scale) -> str:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, tuple):
-        return '<div class="sg-many">' + "".join(_heat_svg(heat) for heat in cell) + "</div>"
+        return '<div class="sg-many">' + "".join(_cell(part) for part in cell) + "</div>"
     if isinstance(cell, Picture):
-        return _svg(cell)
+        if not (cell.title or cell.bar):
+            return _svg(cell)
+        bar = _bar(cell.scale) if cell.bar else ""
+        return f'<div class="sg-titled"><span>{escape(cell.title)}</span>{_svg(cell)}{bar}</div>'
+    if isinstance(cell, Plot):
+        return plot_svg(cell)
+    if isinstance(cell, Effects):
+        return effects_svg(cell)
     if isinstance(cell, Heat):
         return _heat_svg(cell)
     if isinstance(cell, Bars):
@@ -260,6 +331,10 @@ def _svg(picture: Picture, focusable: bool = False) -> str:
     for outline in picture.outlines:
         d = "".join("M" + "L".join(f"{x:g} {y:g}" for y, x in curve[:-1]) + "Z" for curve in outline.curves)
         line = f"sg-line sg-{escape(outline.style)}"
+        shapes.append(f'<path class="sg-halo sg-thin" d="{d}"/><path class="{line} sg-thin" d="{d}"/>')
+    for strokes in picture.strokes:
+        d = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in strokes.lines)
+        line = f"sg-line sg-{escape(strokes.style)}"
         shapes.append(f'<path class="sg-halo sg-thin" d="{d}"/><path class="{line} sg-thin" d="{d}"/>')
     shapes += [_rect(box) for box in picture.boxes]
     data = ""
@@ -326,9 +401,13 @@ def _bars_svg(bars: Bars) -> str:
 # --- the static twin -------------------------------------------------------------------------------------------------
 
 LINE_STYLES = {"truth": ("white", (0, (3, 2))), "prediction": ("#ffd60a", "-"), "footprint": ("white", "-"),
-               "block": ("#ffd60a", (0, (3, 2))), "centre": ("white", "-")}  # fmt: skip
+               "block": ("#ffd60a", (0, (3, 2))), "centre": ("white", "-"), "region": ("#ffd60a", "-"),
+               "ellipse": ("white", "-"), "arrow": ("#ffd60a", "-"), "xmark": ("#ff7b4a", "-"),
+               "normal": ("#ffd60a", "-")}  # fmt: skip
 KEYS = {"truth": "dashed white line", "prediction": "yellow line", "footprint": "white box",
-        "block": "dashed yellow box", "chosen": "orange bar"}  # fmt: skip
+        "block": "dashed yellow box", "chosen": "orange bar", "region": "yellow line", "ellipse": "white ellipse",
+        "arrow": "yellow arrow", "xmark": "orange cross", "normal": "yellow line", "hit": "white pixels",
+        "miss": "orange pixels", "false": "blue pixels"}  # fmt: skip
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
@@ -336,60 +415,119 @@ def _png(figure: Figure, dpi: int) -> bytes:
     from matplotlib.figure import Figure as Canvas
 
     n_rows, n_columns, lead = len(figure.rows), len(figure.columns), figure.lead is not None
-    unit = 2.1  # inches a cell
-    widths = ([n_rows * 1.0] if lead else []) + [1.0] * n_columns
-    width = unit * sum(widths) * 1.12 + 0.5
+    cells = [cell for row in figure.cells for cell in row]
+    charts = any(isinstance(cell, Plot | Effects) for cell in cells)
+    unit = 2.1 if not figure.crowded else 1.45 if lead else 1.8  # inches a cell
+    plotted = [any(isinstance(row[c], Plot | Effects) for row in figure.cells) for c in range(n_columns)]
+    widths = ([min(2, n_rows) * 1.0] if lead else []) + [1.4 if plot else 1.0 for plot in plotted]
+    width = unit * sum(widths) * (1.25 if charts else 1.12) + 0.5
+    if charts or figure.strip:
+        width = max(width, 6.4, 3.4 * len(figure.strip) + 0.3)
     notes = textwrap.wrap(f"{figure.summary} {figure.badge}", int(width * 13.5))
-    for name, *values in figure.table[1:]:
-        notes.append(f"{name}: " + ", ".join(f"{h} {v}" for h, v in zip(figure.table[0][1:], values, strict=True)))
-    notes.append(" · ".join(f"{KEYS[style]}: {text}" if style in KEYS else text for style, text in figure.legend))
+    table = _table_lines(figure.table)
+    if figure.table and not table:
+        for name, *values in figure.table[1:]:
+            notes.append(f"{name}: " + ", ".join(f"{h} {v}" for h, v in zip(figure.table[0][1:], values, strict=True)))
+    legend = [(style, text) for style, text in figure.legend if not style.startswith("series-")]
+    told = " · ".join(f"{KEYS[style]}: {text}" if style in KEYS else text for style, text in legend)
+    notes += textwrap.wrap(told, int(width * 13.5))
     message = textwrap.wrap(figure.message, int(width * 12))
-    top, bottom = 0.72 + 0.2 * len(message), 0.75 + 0.19 * len(notes)
-    height = unit * 1.1 * n_rows + top + bottom
+    lines = [(int(style[7:]), text) for style, text in figure.legend if style.startswith("series-")]
+    # inches that titles (above) and colour bars (below) of single pictures need
+    above = 0.2 * any(isinstance(c, Picture) and c.title for c in cells)
+    below = 0.45 * any(isinstance(c, Picture) and c.bar for c in cells)
+    extra = 0.35 * unit if charts else above + below
+    strip = 0 if not figure.strip else max(_chart_height(chart) for chart in figure.strip) + (0.95 if n_rows else 0.7)
+    top = 0.72 + 0.2 * len(message) + 0.28 * bool(lines) + strip
+    bottom = (0.75 if n_rows else 0.1) + 0.19 * len(notes) + 0.15 * len(table)
+    body = 1.1 * unit * n_rows + extra * max(0, n_rows - 1)
+    height = body + top + bottom
     canvas = Canvas(figsize=(width, height), dpi=dpi, facecolor="white")
     FigureCanvasAgg(canvas)
-    grid = canvas.add_gridspec(
-        n_rows, len(widths), width_ratios=widths, left=0.4 / width, right=1 - 0.1 / width,
-        top=1 - top / height, bottom=bottom / height, wspace=0.12, hspace=0.1,
-    )  # fmt: skip
     canvas.text(0.1 / width, 1 - 0.08 / height, figure.title, size=13, weight="bold", va="top")
     canvas.text(0.1 / width, 1 - 0.34 / height, "\n".join(message), size=10, va="top")
     canvas.text(0.1 / width, 0.08 / height, "\n".join(notes), size=8.5, va="bottom", linespacing=1.35)
+    if table:
+        canvas.text(0.1 / width, (0.2 + 0.165 * len(notes)) / height, "\n".join(table), size=7.5, va="bottom",
+                    linespacing=1.35, family="monospace")  # fmt: skip
+    under = 0.4 + 0.2 * len(message)  # inches from the top edge
+    if lines:
+        known = handles()
+        canvas.legend([known[i] for i, _ in lines], [t for _, t in lines], loc="upper left", ncols=len(lines),
+                      bbox_to_anchor=(0.02 / width, 1 - under / height), frameon=False, fontsize=8.5,
+                      handlelength=3.2)  # fmt: skip
+        under += 0.28
+    each = (width - 0.3) / max(1, len(figure.strip))
+    for i, chart in enumerate(figure.strip):
+        tall = _chart_height(chart)
+        place = (0.2 + i * each + 0.4, height - under - 0.3 - tall, min(each - 0.6, 4.2), tall)
+        _draw(canvas.add_axes([v / (width, height)[k % 2] for k, v in enumerate(place)]), chart)
+    if n_rows:
+        grid = canvas.add_gridspec(
+            n_rows, len(widths), width_ratios=widths, left=0.4 / width, right=1 - 0.1 / width,
+            top=1 - top / height, bottom=1 - (top + body) / height, hspace=0.1 + extra / unit,
+            wspace=0.12 if not charts else 0.38 if all(plotted) else 0.25,
+        )  # fmt: skip
+        _png_grid(canvas, grid, figure, width, height)
+    file = io.BytesIO()
+    canvas.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _chart_height(chart: Plot | Effects) -> float:
+    return 2.1 if isinstance(chart, Plot) else 0.33 * len(chart.entries) + 0.1
+
+
+def _png_grid(canvas, grid, figure: Figure, width: float, height: float) -> None:
+    n_rows, lead = len(figure.rows), figure.lead is not None
     if lead:
-        ax = canvas.add_subplot(grid[:, 0])
-        _draw(ax, figure.lead)
-        box = grid[:, 0].get_position(canvas)
+        place = grid[: min(2, n_rows), 0]
+        _draw(canvas.add_subplot(place), figure.lead)
+        box = place.get_position(canvas)
         if figure.lead.scale is not None:
             _draw_bar(canvas, (box.x0 + 0.25 * box.width, box.y0 - 0.16 / height, 0.5 * box.width, 0.09 / height),
                       figure.lead.scale)  # fmt: skip
     for r, row in enumerate(figure.cells):
         for c, cell in enumerate(row):
             place = grid[r, c + lead]
+            box = place.get_position(canvas)
             if isinstance(cell, tuple):
                 many = place.subgridspec(-(-len(cell) // 2), 2, wspace=0.06, hspace=0.28)
-                axes = [canvas.add_subplot(many[i // 2, i % 2]) for i in range(len(cell))]
-                for ax, heat in zip(axes, cell, strict=True):
-                    _draw(ax, heat)
-                    ax.set_title(heat.title, size=7, pad=2)
-                box = place.get_position(canvas)
+                for i, part in enumerate(cell):
+                    ax = canvas.add_subplot(many[i // 2, i % 2])
+                    _draw(ax, part)
+                    ax.set_title(part.title, size=7, pad=2)
             else:
                 ax = canvas.add_subplot(place)
                 _draw(ax, cell)
-                box = place.get_position(canvas)
+                if isinstance(cell, Picture):
+                    if cell.title:
+                        ax.set_title("\n".join(textwrap.wrap(cell.title, 40)), size=8, pad=3)
+                    if cell.bar:
+                        down = 0.16 / height
+                        _draw_bar(canvas, (box.x0 + 0.04 * box.width, box.y0 - down, 0.92 * box.width, 0.09 / height),
+                                  cell.scale)  # fmt: skip
             if r == 0:
                 head = "\n".join(textwrap.wrap(figure.columns[c].title, 30))
                 canvas.text((box.x0 + box.x1) / 2, box.y1 + 0.16 / height, head, size=9, ha="center", va="bottom")
             if c == 0 and figure.rows[r]:
-                canvas.text(box.x0 - 0.06 / width, (box.y0 + box.y1) / 2, figure.rows[r], size=10, weight="bold",
-                            rotation=90, ha="right", va="center")  # fmt: skip
+                size, name = (8, textwrap.fill(figure.rows[r], 22)) if figure.crowded else (
+                    10, textwrap.fill(figure.rows[r], 24))  # fmt: skip
+                canvas.text(box.x0 - 0.06 / width, (box.y0 + box.y1) / 2, name, size=size, weight="bold",
+                            rotation=90, ha="right", va="center", multialignment="center")  # fmt: skip
             scale = figure.columns[c].scale
             if r == n_rows - 1 and scale is not None:
                 _draw_bar(
                     canvas, (box.x0 + 0.04 * box.width, box.y0 - 0.16 / height, 0.92 * box.width, 0.09 / height), scale
                 )
-    file = io.BytesIO()
-    canvas.savefig(file, format="png")
-    return file.getvalue()
+
+
+def _table_lines(table: tuple[tuple[str, ...], ...]) -> list[str]:
+    """A large table as lines of equal columns, for a font of equal letters; a small one goes into the notes."""
+    if len(table) < 5 and max((len(row) for row in table), default=0) < 4:
+        return []
+    wide = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
+    return ["   ".join(v.ljust(w) for v, w in zip(row, wide, strict=True)).rstrip() for row in table]
 
 
 def _draw(ax, cell: Cell) -> None:
@@ -410,6 +548,12 @@ def _draw(ax, cell: Cell) -> None:
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_xlabel(cell.scale.label, size=7, labelpad=9)
         return
+    if isinstance(cell, Plot):
+        draw_plot(ax, cell)
+        return
+    if isinstance(cell, Effects):
+        draw_effects(ax, cell)
+        return
     ax.set_xticks([])
     ax.set_yticks([])
     if isinstance(cell, Heat):
@@ -425,6 +569,8 @@ def _draw(ax, cell: Cell) -> None:
         for curve in outline.curves:
             ax.plot(curve[:, 1], curve[:, 0], color="black", linewidth=1.8)
             ax.plot(curve[:, 1], curve[:, 0], color=colour, linewidth=0.9, linestyle=dashes)
+    for strokes in cell.strokes:
+        _draw_strokes(ax, strokes)
     for box in (*cell.boxes, *([cell.mark] if cell.mark else [])):
         _draw_box(ax, box)
     wy0, wx0, wy1, wx1 = cell.window or cell.box
@@ -442,7 +588,8 @@ def _draw_bar(canvas, place: tuple[float, float, float, float], scale: Scale) ->
     bar.set_yticks([])
     bar.set_xticks([0, 0.5, 1], scale.ticks, size=7)
     bar.tick_params(length=2, pad=1)
-    bar.set_xlabel("\n".join(textwrap.wrap(scale.label, 38)), size=7.5, labelpad=1)
+    letters = min(38, int(20 * place[2] * canvas.get_figwidth()))  # as many as are as wide as the bar
+    bar.set_xlabel("\n".join(textwrap.wrap(scale.label, letters)), size=7.5, labelpad=1)
 
 
 def _draw_box(ax, box: Box) -> None:
@@ -452,3 +599,11 @@ def _draw_box(ax, box: Box) -> None:
     for edge, line, width in (("black", "-", 2.2), (colour, dashes, 1.1)):
         ax.add_patch(Rectangle((box.x0, box.y0), box.x1 - box.x0, box.y1 - box.y0, fill=False, edgecolor=edge,
                                linewidth=width, linestyle=line))  # fmt: skip
+
+
+def _draw_strokes(ax, strokes: Strokes) -> None:
+    from matplotlib.collections import LineCollection
+
+    lines = [line[:, ::-1] for line in strokes.lines]
+    for colour, width in (("black", 2.0), (LINE_STYLES[strokes.style][0], 1.0)):
+        ax.add_collection(LineCollection(lines, colors=colour, linewidths=width))

@@ -108,7 +108,7 @@ def outlines_of(labels: np.ndarray) -> tuple[np.ndarray, ...]:
         closed curves, each float [n, 2] of (y, x) in image pixels, where pixel (i, j) covers [i, i+1) x [j, j+1).
     """
     from scipy.ndimage import find_objects
-    from skimage.measure import approximate_polygon, find_contours
+    from skimage.measure import find_contours
 
     labels = np.asarray(labels).astype(np.int32)
     curves = []
@@ -116,21 +116,33 @@ def outlines_of(labels: np.ndarray) -> tuple[np.ndarray, ...]:
         if box is not None:
             inside = np.pad(labels[box] == value, 1)
             start = np.array([box[0].start, box[1].start])
-            # a tolerance this small drops only the points in the middle of straight lines
-            curves += [
-                approximate_polygon(curve + start - 0.5, 0.01) for curve in find_contours(inside.astype(float), 0.5)
-            ]
+            curves += [_corners(curve) + start - 0.5 for curve in find_contours(inside.astype(float), 0.5)]
     return tuple(curves)
 
 
+def _corners(curve: np.ndarray) -> np.ndarray:
+    """Drop the points in the middle of straight lines; first and last stay. [n, 2], coordinates are exact halves."""
+    step = np.diff(curve, axis=0)
+    turns = step[:-1, 0] * step[1:, 1] != step[:-1, 1] * step[1:, 0]
+    return curve[np.r_[True, turns, True]]
+
+
 def number(value: float, digits: int = 3) -> str:
-    """A value as people write it: 3 significant digits, a true minus sign, no "-0"."""
+    """A value as people write it: 3 significant digits, a true minus sign, no "-0"; NaN is "undefined"."""
+    if np.isnan(value):
+        return "undefined"
     if value == 0 or abs(value) < 1e-12:
         return "0"
     if abs(value) >= 1e4 or abs(value) < 1e-3:
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace("-", MINUS)
     text = f"{value:.{max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))}f}"
     return text.replace("-", MINUS)
+
+
+def with_interval(mean: float, low: float | None = None, high: float | None = None) -> str:
+    """A mean and its interval in words; NaN is "undefined"."""
+    text = number(float(mean), 2)
+    return text if low is None or np.isnan(mean) else f"{text} ({number(float(low), 2)} to {number(float(high), 2)})"
 
 
 def _short(value: float, places: int) -> str:

@@ -1,0 +1,149 @@
+"""Runs images through networks, changed or not, and keeps what was seen, so that a click needs no forward pass."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+
+from sgdc_viz.nn import SGDCNet
+from sgdc_viz.views import SGEStages
+
+from .arms import RANDOM, Arm
+from .networks import SOURCES, UNTRAINED, fit, load_network
+from .pair import Pair
+from .runs import Run, run_network, run_patched, run_stages
+
+ARMS = {name: Arm(source) for name, source in SOURCES.items()}
+KEEP_LIGHT = 64  # maps and predictions without a recording; 2 MB each for a 512 x 512 image
+
+
+class Explorer:
+    """Runs images through pairs of networks and keeps the last recordings, so that a click needs no forward pass.
+
+    Args:
+        keep: how many recordings to keep. One takes about 20 MB for a 256 x 256 image, 80 MB for 512 x 512.
+
+    Safe to call from several threads: one lock guards networks and recordings (hooks are state of a network).
+
+    Attributes:
+        forward_passes: how often a network ran to be looked at.
+    """
+
+    def __init__(self, keep: int = 6):
+        if keep < 2:
+            raise ValueError(f"keep={keep} must be at least 2: a pair has two recordings.")
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._networks: dict[tuple[str, str], SGDCNet] = {}
+        self._runs: OrderedDict[Hashable, Run] = OrderedDict()  # with recordings
+        self._light: OrderedDict[Hashable, Run | tuple] = OrderedDict()  # without
+        self.forward_passes = 0
+
+    def look(self, family: str, image: np.ndarray, truth: np.ndarray | None = None) -> Pair:
+        """The image through the guided and the pooled network of a family.
+
+        Args:
+            family: "nuclei", "dermoscopy", "synthetic" or "untrained".
+            image: uint8 RGB [H, W, 3].
+            truth: object numbers (or a binary mask) [H, W], if known.
+
+        Raises:
+            ValueError: unknown family or missing weights.
+        """
+        return self.compare(family, image, ARMS, truth)
+
+    def compare(self, family: str, image: np.ndarray, arms: Mapping[str, Arm], truth: np.ndarray | None = None) -> Pair:
+        """The image through any two or more arms of a family: {"guided": Arm(), "shuffled": Arm(change=...)}.
+
+        Args:
+            family, image, truth: as for `look`.
+            arms: label -> arm; the first is what the others are compared with.
+
+        Raises:
+            ValueError: unknown family, missing weights or fewer than two arms.
+        """
+        if len(arms) < 2:
+            raise ValueError(f"a comparison needs at least two arms, got {list(arms)}.")
+        with self._lock:
+            networks = [self._network(family, arm) for arm in arms.values()]
+        info = getattr(networks[0], "info", None)
+        image, truth, notes = fit(image, truth, info.data.get("longest_side") if info else None)
+        key = _digest(image)
+        runs = {name: self.run(family, arm, image, key, recorded=True) for name, arm in arms.items()}
+        trained = family != UNTRAINED and all(arm.change != RANDOM for arm in arms.values())
+        return Pair(key, image, runs, truth, trained, notes, family, dict(arms), self)
+
+    def run(
+        self, family: str, arm: Arm, image: np.ndarray, key: str, *, mask: np.ndarray | None = None,
+        recorded: bool = False,
+    ) -> Run:  # fmt: skip
+        """One fitted image through one arm; from memory if it was there before.
+
+        Args:
+            key: names the image, as in `Pair.key`.
+            mask: bool [H, W], where the arm's change is made; None: everywhere.
+            recorded: with the recording, for views of kernels and single pixels.
+        """
+        region = None if mask is None else _digest(mask)
+        # Arm(structure, random weights) is the structure arm of the family "untrained": one run serves both.
+        family, change = (UNTRAINED, None) if arm.change == RANDOM else (family, arm.change)
+        name = (family, arm.source, change, key, region)
+        with self._lock:
+            if name in self._runs:
+                self._runs.move_to_end(name)
+                return self._runs[name]
+            if not recorded and name in self._light:
+                self._light.move_to_end(name)
+                return self._light[name]
+            run = run_network(self._network(family, arm), image, change, mask)
+            self.forward_passes += 1
+            if recorded:
+                _put(self._runs, name, run, self._keep)
+            _put(self._light, name, run.light(), KEEP_LIGHT)
+            return run if recorded else self._light[name]
+
+    def stages(self, family: str, image: np.ndarray, key: str) -> tuple[SGEStages, tuple[int, int]]:
+        """The steps of the guided network's boundary branch on one fitted image, and its (deep, shallow) strides."""
+        name = (family, "stages", key)
+        with self._lock:
+            if name not in self._light:
+                _put(self._light, name, run_stages(self._network(family, Arm()), image), KEEP_LIGHT)
+                self.forward_passes += 1
+            self._light.move_to_end(name)
+            return self._light[name]
+
+    def patch(
+        self, family: str, arm: Arm, image: np.ndarray, key: str, site: str, blur: float, mask: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Put values of the sharp image into the run of the blurred one, see `run_patched`."""
+        name = (family, arm.source, "patched", site, blur, key, _digest(mask))
+        with self._lock:
+            if name not in self._light:
+                patched = run_patched(self._network(family, arm), image, site, blur, mask)
+                _put(self._light, name, patched, KEEP_LIGHT)
+                self.forward_passes += 3
+            self._light.move_to_end(name)
+            return self._light[name]
+
+    def _network(self, family: str, arm: Arm) -> SGDCNet:
+        name = (UNTRAINED if arm.change == RANDOM else family, arm.source)
+        if name not in self._networks:
+            self._networks[name] = load_network(*name)
+        return self._networks[name]
+
+
+def _digest(array: np.ndarray) -> str:
+    """Names an image or a mask by its content."""
+    return hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def _put(kept: OrderedDict, name: Hashable, value: object, size: int) -> None:
+    """Keep `value` as the newest of at most `size`."""
+    kept[name] = value
+    kept.move_to_end(name)
+    while len(kept) > size:
+        kept.popitem(last=False)

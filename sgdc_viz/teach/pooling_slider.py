@@ -1,0 +1,124 @@
+"""The counterfactual slider: what would the same weights do if kernels were made from averages?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sgdc_viz.explore import POOL_SIZES, Pair
+from sgdc_viz.explore.pair import pooling_label
+from sgdc_viz.views import Figure, pooling
+from sgdc_viz.views.overview import check_pixel
+from sgdc_viz.views.style import number
+
+from .shell import Shell, check_count, pixel_fields, slider, whole_numbers
+
+
+@dataclass(frozen=True)
+class PoolingState:
+    """pool_size: p in feature pixels, None for the whole image; y, x: the selected image pixel (row, column)."""
+
+    pool_size: int | None
+    y: int
+    x: int
+
+    def __post_init__(self):
+        whole_numbers(self, "y", "x", *(() if self.pool_size is None else ("pool_size",)))
+
+    @property
+    def pixel(self) -> tuple[int, int]:
+        return self.y, self.x
+
+
+def render(pair: Pair, state: PoolingState) -> str:
+    """What every p predicts at the selected pixel, the chosen one first, as HTML. Pure: same pair and state, same text.
+
+    Raises:
+        ValueError: the pixel lies outside the image, or p is not one of those that were run.
+    """
+    check_pixel(state.pixel, pair.image)
+    steps = pair.pooling_steps()
+    label = pooling_label(state.pool_size)
+    if label not in steps:
+        raise ValueError(f"pool_size={state.pool_size!r} is none of {', '.join(map(str, POOL_SIZES))}.")
+    first, trained = next(iter(steps)), list(steps)[-1]
+    told = {name: number(float(step.probability[state.pixel])) for name, step in steps.items()}
+    i, j = (n // next(iter(pair.runs.values())).stride for n in state.pixel)
+    entropy = {name: number(float(step.maps.entropy[i, j])) for name, step in steps.items()}
+    shown = dict.fromkeys([first, label, trained])
+    message = "Probability of object here: " + ", ".join(f"{told[name]} with {name}" for name in shown)
+    message += f". Only {trained} was trained that way; all others have the weights of {first}."
+    head = ("at this pixel", *steps)
+    return Figure(
+        name="pixel", title=f"Row {state.y}, column {state.x}", message=message, summary="", alt=message,
+        rows=(), columns=(), cells=(),
+        table=(head, ("probability of object", *told.values()), ("kernel entropy, mean of heads", *entropy.values())),
+        data=(("y", str(state.y)), ("x", str(state.x)), ("chosen", label)),
+    ).to_html()  # fmt: skip
+
+
+def still(pair: Pair, sizes: Sequence[int | None] = (1, 8, None)) -> Figure:
+    """The static twin of the slider: 2 to 4 values of p with the same weights, above the network trained with pooling.
+
+    Raises:
+        ValueError: not 2 to 4 sizes, or 1 is not the first of them.
+    """
+    check_count(len(sizes))
+    if sizes[0] != 1:
+        raise ValueError(f"sizes={tuple(sizes)} must begin with 1, the network as it is.")
+    run = next(iter(pair.runs.values()))
+    return pooling(pair.image, pair.pooling_steps(sizes), stride=run.stride, truth=pair.truth)
+
+
+class PoolingSlider(Shell):
+    """Slide p from 1 (SGDC) to the whole image: same weights, not retrained, beside the network trained with pooling.
+
+    Mouse: the slider; a click on any picture tells every p's probability there. Keyboard: arrow keys on the slider,
+    arrow keys on the large picture, or the two number fields. The networks run when the widget is made (eight runs for
+    the first widget of an image); each p is drawn when first chosen, and kept.
+
+    Args:
+        pair: from `sgdc_viz.explore.Explorer.look`.
+        y, x: image pixel (row, column) to begin with.
+        pool_size: p to begin with, one of 1, 2, 4, 8, 16, 32, None (the whole image).
+        zoom: show 1/zoom of the picture at first.
+
+    Raises:
+        ValueError: the pixel lies outside the image, or p is none of these.
+    """
+
+    still = staticmethod(still)
+
+    def __init__(self, pair: Pair, y: int, x: int, pool_size: int | None = 8, zoom: int = 1):
+        self.pair, self._zoom, self._drawn = pair, zoom, {}
+        state = PoolingState(pool_size, y, x)
+        self._start = state.pixel
+        self.render(state)  # an invalid state never becomes a field
+        options = [("whole image" if p is None else str(p), p or 0) for p in POOL_SIZES]
+        fields = {"size": slider("p (feature pixels)", options, pool_size or 0)}
+        fields |= pixel_fields(state.pixel, pair.image.shape)
+        super().__init__(state, fields, "slide p; click a picture")
+
+    def overview(self, state: PoolingState) -> str:
+        if state.pool_size not in self._drawn:  # the pixel does not matter: the page moves its marks
+            figure = self.pair.pooling(state.pool_size, self._start, self._zoom)
+            self._drawn[state.pool_size] = figure.to_html()
+        return self._drawn[state.pool_size]
+
+    def render(self, state: PoolingState) -> str:
+        return render(self.pair, state)
+
+    def pool(self, pool_size: int | None) -> None:
+        """Slide to another p; None is the whole image.
+
+        Raises:
+            ValueError: no such p; the widget then stays as it is.
+        """
+        self._show(replace(self.state, pool_size=pool_size))
+
+    def read(self) -> PoolingState:
+        return PoolingState(self.size.value or None, self.row.value, self.column.value)
+
+    def write(self, state: PoolingState) -> None:
+        self.size.value = state.pool_size or 0
+        self.row.value, self.column.value = state.pixel

@@ -1,0 +1,190 @@
+"""The widgets in a real JupyterLab: mouse, keyboard and fields, as people use them."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import nbformat
+import numpy as np
+import pytest
+from conftest import absent
+
+from sgdc_viz.explore import Explorer
+from sgdc_viz.views.style import number
+
+HEIGHT, WIDTH = 45, 62
+SETUP = f"""
+import numpy as np
+from sgdc_viz.explore import Explorer
+from sgdc_viz.teach.widgets import BoundaryProfile, CausalPanel, KernelMicroscope, PoolingSlider
+image = np.random.default_rng(0).integers(0, 256, ({HEIGHT}, {WIDTH}, 3)).astype(np.uint8)
+truth = np.zeros(image.shape[:2], np.int32)
+truth[10:30, 12:44] = 1
+pair = Explorer().look("untrained", image, truth)
+"""
+CELLS = {
+    "microscope": "display(KernelMicroscope(pair, 20, 31), KernelMicroscope(pair, 1, 2))",
+    "others": "display(PoolingSlider(pair, 20, 31), CausalPanel(pair, 20, 31, changes=['guidance zeroed', "
+    "'kernels uniform']), BoundaryProfile(pair, 20, 31))",
+}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """What the notebook makes: random weights, so that the test needs no trained network."""
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    truth = np.zeros(image.shape[:2], np.int32)
+    truth[10:30, 12:44] = 1
+    return Explorer().look("untrained", image, truth)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """(address, token) of a JupyterLab that knows these notebooks and no setting of the person who runs the tests."""
+    if find_spec("jupyterlab") is None:
+        absent("jupyterlab")
+    folder = tmp_path_factory.mktemp("lab")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}  # without it, Lab opens a dialogue
+    (folder / "work").mkdir()
+    for name, cell in CELLS.items():
+        cells = [nbformat.v4.new_code_cell(SETUP + cell)]
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        nbformat.write(notebook, folder / "work" / f"{name}.ipynb")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    own = {name: str(folder / name.lower()) for name in (
+        "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR",
+    )}  # fmt: skip
+    token = secrets.token_hex(16)
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
+               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder / 'work'}",
+               "--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]  # fmt: skip
+    with open(folder / "lab.log", "w") as log:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], env={**os.environ, **own},
+                                  stdout=log, stderr=subprocess.STDOUT)  # fmt: skip
+    try:
+        for _ in range(600):
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert server.poll() is None, (folder / "lab.log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}", token
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@contextmanager
+def opened(lab, chromium, name):
+    """The page of a notebook whose one cell has run; afterwards: no error in it, and no request left this machine."""
+    from playwright import sync_api as playwright
+
+    address, token = lab
+    playwright.expect.set_options(timeout=20_000)
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(**chromium)
+        page = browser.new_page(viewport={"width": 1366, "height": 1600})
+        page.set_default_timeout(60_000)
+        errors, hosts = [], set()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb?token={token}")  # else Lab opens the last one too
+        page.locator(".jp-Notebook .jp-CodeCell .cm-content").click()
+        page.get_by_text(re.compile(r"Python 3.*\| Idle")).wait_for()  # Shift+Enter is lost while the kernel starts
+        page.keyboard.press("Shift+Enter")
+        page.locator(".sg-notebook .sg-plane").first.wait_for()  # the cell imports torch first
+        yield page, playwright.expect
+        browser.close()
+    assert hosts == {address.removeprefix("http://")}
+    assert errors == []
+
+
+def click_pixel(page, picture, y: int, x: int) -> None:
+    """The image does not fill its square: ask the SVG itself where a pixel is."""
+    picture.scroll_into_view_if_needed()
+    where = picture.evaluate(
+        "(svg, [x, y]) => { const p = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM()); return [p.x, p.y]; }",
+        [x + 0.5, y + 0.5],
+    )
+    page.mouse.click(*where)
+
+
+@pytest.mark.browser
+def test_click_keys_and_fields_of_the_microscope(lab, chromium, pair):
+    with opened(lab, chromium, "microscope") as (page, expect):
+        first, second = page.locator(".sg-notebook").nth(0), page.locator(".sg-notebook").nth(1)
+        kernels, picture = first.locator("[data-figure=kernels]"), first.locator(".sg-lead svg")
+        fields = page.locator(".widget-hbox input")
+
+        def shows(y, x):
+            expect(kernels).to_have_attribute("data-y", str(y))
+            expect(kernels).to_have_attribute("data-x", str(x))
+            expect(fields.nth(0)).to_have_value(str(y))
+            expect(fields.nth(1)).to_have_value(str(x))
+
+        shows(20, 31)
+        click_pixel(page, picture, 12, 10)
+        shows(12, 10)
+        page.keyboard.press("Escape")  # command mode, where arrow keys belong to JupyterLab, except on the picture
+        picture.focus()
+        page.keyboard.press("ArrowRight")
+        shows(12, 11)
+        page.keyboard.press("Shift+ArrowDown")
+        shows(22, 11)
+        fields.nth(0).fill("3")
+        fields.nth(0).press("Enter")
+        shows(3, 11)
+        told = first.locator("[data-figure=microscope] .sg-summary")
+        own = pair.runs["guided"].at((3, 11)).model_dynamic
+        value = number(own[int(own.abs().argmax())].item())
+        expect(told).to_contain_text(f"the network computed {value}")
+        # The mark has moved with the pixel (feature row 1, column 5; 7 x 7 taps of 2 pixels) in this widget alone.
+        mark, other = (w.locator(".sg-lead .sg-mark .sg-line") for w in (first, second))
+        expect(mark).to_have_attribute("y", "-4")
+        expect(mark).to_have_attribute("x", "4")
+        expect(second.locator("[data-figure=kernels]")).to_have_attribute("data-y", "1")
+        expect(other).to_have_attribute("y", "-6")
+
+
+@pytest.mark.browser
+def test_slider_panel_and_profile_by_mouse_and_keyboard(lab, chromium, pair):
+    with opened(lab, chromium, "others") as (page, expect):
+        slider, panel, profile = (page.locator(".sg-notebook").nth(i) for i in range(3))
+
+        # the slider: arrow keys on it choose p, a click tells every network's own probability
+        handle = page.locator(".widget-hslider .noUi-handle").first
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        expect(slider.locator("[data-figure=pooling]")).to_have_attribute("data-chosen", "p = 16")
+        click_pixel(page, slider.locator(".sg-lead svg"), 12, 10)
+        told = slider.locator("[data-figure=pixel]")
+        expect(told).to_have_attribute("data-y", "12")
+        expect(told).to_contain_text(f"{number(float(pair.runs['guided'].probability[12, 10]))} with guided, p = 1")
+        expect(slider.locator(".sg-lead .sg-mark .sg-line")).to_have_attribute("y", "12")  # the mark went along
+
+        # the panel: choose a change; the pictures take arrow keys although none of them is large
+        page.locator(".widget-dropdown select").first.select_option("kernels uniform")
+        expect(panel.locator("[data-figure=pixel]")).to_have_attribute("data-chosen", "kernels uniform")
+        panel.locator("svg[tabindex]").focus()
+        page.keyboard.press("ArrowUp")
+        expect(panel.locator("[data-figure=pixel]")).to_have_attribute("data-y", "19")
+
+        # the profile: its picture is drawn anew at each step, and keeps the focus
+        profile.locator(".sg-lead svg").focus()
+        for expected in (32, 33, 34):
+            page.keyboard.press("ArrowRight")
+            expect(profile.locator("[data-figure=profile]")).to_have_attribute("data-x", str(expected))
+        page.locator("label", has_text="controls").locator("input").check()
+        expect(profile).to_contain_text("guidance shuffled")
