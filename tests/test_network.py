@@ -286,6 +286,6 @@ def test_images_of_another_kind_are_refused(compact, image, told):
 
 def test_without_timm_paper_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)  # makes `import timm` fail, installed or not
-    with pytest.raises(ImportError, match=r'pip install "sgdc_viz\[paper\]"') as caught:
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[paper\]"') as caught:
         SGDCNet(SGDCNetConfig.paper())
     assert "compact()" in str(caught.value)

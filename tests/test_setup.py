@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from functools import cache
@@ -151,7 +152,8 @@ def test_what_is_installed_is_what_is_pinned():
     known = pins(f"{sys.version_info[0]}.{sys.version_info[1]}", {})
     # With CUDA, torch itself pins these, and only on Linux.
     free = re.compile(r"sgdc-viz|pip|nvidia-.*|cuda-.*|triton")
-    for distribution in importlib.metadata.distributions():
+    places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]  # not what setuptools carries inside itself
+    for distribution in importlib.metadata.distributions(path=places):
         name = canonicalize_name(distribution.metadata["Name"])
         if not free.fullmatch(name):
             installed = Version(Version(distribution.version).public)
