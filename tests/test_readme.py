@@ -20,14 +20,14 @@ def test_the_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)).save("cells.png")
     names = {}
-    assert len(CODE) == 2
+    assert len(CODE) == 4
     for block in CODE:
         exec(block, names)
     assert names["pixel"].kernels.shape == (4, 7, 7) and names["pixel"].gate_dynamic.shape == (24,)
-    assert names["pixel"].error < 1e-5 and max(names["rec"].verify().values()) < 1e-4
-    edge, guidance = names["sge"].eval()(torch.rand(1, 512, 4, 4), torch.rand(1, 64, 32, 32))
-    x = torch.rand(1, 64, 32, 32)
-    assert edge.shape == (1, 1, 32, 32) and names["block"](x, guidance).shape == x.shape
+    assert names["pixel"].error < 1e-5
+    assert not torch.equal(names["changed"].logits, names["output"].logits)
+    assert names["rec"].at("mix", 40, 52).error < 1e-5 and names["blocks"](names["unet"]) == ("mix",)
+    assert names["fired"] == {"1.kernels": 1}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

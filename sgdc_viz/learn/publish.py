@@ -56,7 +56,9 @@ def publish(run: Path, name: str, command: str, test: Dataset, assets: Path, not
     if model.config.kernel_source == "structure":
         for control, change in (("guidance zeroed", torch.zeros_like), ("guidance shuffled", shuffle_pixels)):
             with _changed_guidance(model, change):
-                controls[control] = evaluate(model, test, progress=True)["summary"]
+                changed = evaluate(model, test, progress=True)
+            difference = {m: paired_difference(changed["images"], result["images"], m) for m in METRICS}
+            controls[control] = {"summary": changed["summary"], "difference": difference}
     metrics = _rounded({"summary": result["summary"], "controls": controls, "data": test.describe()})
     save_checkpoint(assets / f"{name}.safetensors", model, metrics=metrics)
     (assets / f"{name}.md").write_text(card(model, name, command, metrics, note), encoding="utf-8")
@@ -108,16 +110,17 @@ def card(model: SGDCNet, name: str, command: str, metrics: dict, note: str) -> s
     info, training, data, tested = model.info, model.info.training["config"], model.info.data, metrics["data"]
     parameters = sum(p.numel() for p in model.parameters())
     scale = "its own pixels" if data["longest_side"] is None else f"longest side {data['longest_side']} px"
-    side = info.config.pool_size
+    side, failures = info.config.pool_size, metrics["summary"]["failures"]
     source = f"kernels from `{info.config.kernel_source}` context"
     source += f" (blocks of {side} x {side} feature pixels)" if info.config.kernel_source == "pooled" else ""
-    columns = {"as trained": metrics["summary"], **metrics["controls"]}
+    drawn = "drawn " if data["name"].startswith("synthetic") else ""
+    columns = {"as trained": metrics["summary"]} | {n: c["summary"] for n, c in metrics["controls"].items()}
     lines = [
         f"# {name}",
         "",
         f"SGDCNet, compact, {source}, {parameters:,} parameters. For teaching and research; not a medical device.",
         "",
-        f"- Meant for: {data['kind']} images; the image is used at {scale}.",
+        f"- Meant for: {drawn}{data['kind']} images; the image is used at {scale}.",
         f"- Trained on: {data['name']}, {data['images']} images in {data['groups']} groups"
         f" (split rule: {data['rule']}; fingerprint of the image names {data['names_sha256'][:12]}).",
         f"- Measured on: {tested['name']}, split `{tested['split']}`, {tested['images']} images in"
@@ -132,7 +135,7 @@ def card(model: SGDCNet, name: str, command: str, metrics: dict, note: str) -> s
         "```",
         "",
         "Mean over images, and its 95 % bootstrap interval over images"
-        f" ({metrics['summary']['failures']} images where nothing was found or all was a false alarm):",
+        f" ({failures} {'image' if failures == 1 else 'images'} where nothing was found or all was a false alarm):",
         "",
         "| | " + " | ".join(columns) + " |",
         "|---|" + "---|" * len(columns),
@@ -162,23 +165,24 @@ def _rounded(value):
 def results_table(results: dict) -> str:
     """The shipped pairs side by side, in Markdown; the README carries it and a test compares.
 
-    Differences are structure minus pooled, paired by image. Below them the control: the structure model with its
-    guidance shuffled, minus itself as trained.
+    Differences are paired by image, with a 95 % bootstrap interval over images: structure minus pooled, and the two
+    controls, the structure model with its guidance zeroed or shuffled minus itself as trained.
     """
     lines = [
-        "| test images | | guided (structure) | pooled | guided - pooled | control: shuffling the guidance costs |",
-        "|---|---|---|---|---|---|",
+        "| test images | | guided | pooled | guided - pooled | guidance zeroed - as trained | shuffled - as trained |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for kind in dict.fromkeys(name.rsplit("-", 1)[0] for name in results):
+    for kind in ("nuclei", "dermoscopy", "synthetic"):
         guided, pooled = results[f"{kind}-structure"], results[f"{kind}-pooled"]
         for row, metric in enumerate(("nsd1", "iou", "hd95")):
             digits = 2 if metric == "hd95" else 3
-            gap = paired_difference(guided["images"], pooled["images"], metric)
-            shuffled = guided["controls"]["guidance shuffled"][metric]["mean"] - guided["summary"][metric]["mean"]
-            lines.append(
-                f"| {kind + ', ' + str(guided['summary']['images']) if row == 0 else ''} | {NAMES[metric]} "
-                f"| {guided['summary'][metric]['mean']:.{digits}f} | {pooled['summary'][metric]['mean']:.{digits}f} "
-                f"| {gap['mean']:+.{digits + 1}f} [{gap['low']:+.{digits + 1}f}, {gap['high']:+.{digits + 1}f}] "
-                f"| {shuffled:+.{digits}f} |"
-            )
+            gaps = [paired_difference(guided["images"], pooled["images"], metric)]
+            gaps += [guided["controls"][c]["difference"][metric] for c in ("guidance zeroed", "guidance shuffled")]
+            cells = [
+                f"{kind}, {guided['summary']['images']}" if row == 0 else "",
+                NAMES[metric],
+                *(f"{arm['summary'][metric]['mean']:.{digits}f}" for arm in (guided, pooled)),
+                *(f"{g['mean']:+.{digits}f} [{g['low']:+.{digits}f}, {g['high']:+.{digits}f}]" for g in gaps),
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
