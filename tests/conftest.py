@@ -53,6 +53,19 @@ def nbgrader() -> ModuleType:
         absent("nbgrader")
 
 
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """A running Chromium; one for all tests of a process, because playwright allows only one at a time."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        absent("playwright")
+    with sync_playwright() as p:
+        running = p.chromium.launch(**chromium)
+        yield running
+        running.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_network() -> Iterator[None]:
     """A test that connects to anything but this machine fails: everything must work offline."""

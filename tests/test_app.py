@@ -13,7 +13,6 @@ from urllib.parse import urlparse
 import numpy as np
 import pytest
 import torch
-from conftest import absent
 from PIL import Image
 
 import app
@@ -302,18 +301,6 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(server, monkeypatch, capsy
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def browser(chromium):
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        absent("playwright")
-    with sync_playwright() as p:
-        running = p.chromium.launch(**chromium)
-        yield running
-        running.close()
 
 
 class Page:

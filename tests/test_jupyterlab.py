@@ -86,15 +86,14 @@ def lab(tmp_path_factory):
 
 
 @contextmanager
-def opened(lab, chromium, name):
+def opened(lab, browser, name):
     """The page of a notebook whose one cell has run; afterwards: no error in it, and no request left this machine."""
-    from playwright import sync_api as playwright
+    from playwright.sync_api import expect
 
     address, token = lab
-    playwright.expect.set_options(timeout=20_000)
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(**chromium)
-        page = browser.new_page(viewport={"width": 1366, "height": 1600})
+    expect.set_options(timeout=20_000)
+    page = browser.new_page(viewport={"width": 1366, "height": 1600})
+    try:
         page.set_default_timeout(60_000)
         errors, hosts = [], set()
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -105,8 +104,9 @@ def opened(lab, chromium, name):
         page.get_by_text(re.compile(r"Python 3.*\| Idle")).wait_for()  # Shift+Enter is lost while the kernel starts
         page.keyboard.press("Shift+Enter")
         page.locator(".sg-notebook .sg-plane").first.wait_for()  # the cell imports torch first
-        yield page, playwright.expect
-        browser.close()
+        yield page, expect
+    finally:
+        page.close()
     assert hosts == {address.removeprefix("http://")}
     assert errors == []
 
@@ -122,8 +122,8 @@ def click_pixel(page, picture, y: int, x: int) -> None:
 
 
 @pytest.mark.browser
-def test_click_keys_and_fields_of_the_microscope(lab, chromium, pair):
-    with opened(lab, chromium, "microscope") as (page, expect):
+def test_click_keys_and_fields_of_the_microscope(lab, browser, pair):
+    with opened(lab, browser, "microscope") as (page, expect):
         first, second = page.locator(".sg-notebook").nth(0), page.locator(".sg-notebook").nth(1)
         kernels, picture = first.locator("[data-figure=kernels]"), first.locator(".sg-lead svg")
         fields = page.locator(".widget-hbox input")
@@ -159,8 +159,8 @@ def test_click_keys_and_fields_of_the_microscope(lab, chromium, pair):
 
 
 @pytest.mark.browser
-def test_slider_panel_and_profile_by_mouse_and_keyboard(lab, chromium, pair):
-    with opened(lab, chromium, "others") as (page, expect):
+def test_slider_panel_and_profile_by_mouse_and_keyboard(lab, browser, pair):
+    with opened(lab, browser, "others") as (page, expect):
         slider, panel, profile = (page.locator(".sg-notebook").nth(i) for i in range(3))
 
         # the slider: arrow keys on it choose p, a click tells every network's own probability
