@@ -1,4 +1,4 @@
-"""The demo: pick an image, click a pixel, see what guided and pooled dynamic convolution make there.
+"""The demo: pick an image, click a pixel, see what kernels made per pixel or per block do there, guided or not.
 
     make demo            or            python app.py [--port 7860] [--no-browser]
 
@@ -11,27 +11,43 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections import OrderedDict
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import gradio as gr
 import numpy as np
 
 from sgdc_viz.data import Sample, load_image
 from sgdc_viz.data.samples import Example, example, examples
-from sgdc_viz.explore import UNTRAINED, Explorer, Pair, families, missing_weights
+from sgdc_viz.explore import COMPARISONS, UNTRAINED, Arm, Explorer, Pair, Place, families, missing_weights
 from sgdc_viz.views import CSS, LINKED_JS
 
 MAX_UPLOAD = 20 * 2**20  # bytes
 KEEP_UPLOADS = 8  # images
 FIRST = "immunohistochemistry"
+AUTOMATIC = -1  # the channel with the largest value, the same one for all networks
 MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn skin lesions"}
 
 explorer = Explorer()
+
+
+class View(NamedTuple):
+    """What a visitor's page shows: image, networks, what they are compared with, and the selected pixel."""
+
+    key: str
+    family: str
+    versus: str
+    y: int
+    x: int
+
+
 uploads: OrderedDict[str, np.ndarray] = OrderedDict()  # images that users brought, by hash; bounded, in memory only
 uploads_lock = threading.Lock()
 # Gradio writes uploads to a folder for temporary files: one of our own, that goes when the demo ends.
@@ -62,9 +78,9 @@ def sample_of(key: str) -> Sample:
 
 
 @lru_cache(maxsize=4)  # a click asks for the same pair again and again; a large image takes long to scale and hash
-def look(key: str, family: str) -> Pair:
+def look(key: str, family: str, versus: str) -> Pair:
     image, truth = image_of(key)
-    return explorer.look(family, image, truth)
+    return explorer.compare(family, image, {"guided": Arm(), versus: COMPARISONS[versus]}, truth)
 
 
 def offers(key: str) -> list[tuple[str, str]]:
@@ -73,6 +89,22 @@ def offers(key: str) -> list[tuple[str, str]]:
     ready = sorted(families(), key=lambda f: f != meant)
     choices = [(f"trained on {MEANT_FOR[f]}" + (" · meant for this image" if f == meant else ""), f) for f in ready]
     return [*choices, ("random weights · a control, nothing learnt", UNTRAINED)]
+
+
+def comparisons(family: str) -> list[tuple[str, str]]:
+    """Choices of what the guided network is compared with, (text, row name); random weights not with themselves."""
+    told = {"pooled": "pooled · trained, kernels per block", "random weights": "random weights · nothing learnt"}
+    return [
+        (told.get(name, f"{name} · not retrained"), name)
+        for name in COMPARISONS
+        if name != "random weights" or family != UNTRAINED
+    ]
+
+
+def images(mine: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    """Choices of images, (text, key): the examples, and what this visitor brought (text, key) as long as it is kept."""
+    with uploads_lock:
+        return [(e.title, e.key) for e in examples()] + [(text, key) for text, key in mine if key in uploads]
 
 
 def note(key: str, family: str, pair: Pair) -> str:
@@ -106,45 +138,81 @@ def note(key: str, family: str, pair: Pair) -> str:
 # --- what the page does ----------------------------------------------------------------------------------------------
 
 
-def show(key: str, family: str | None, channel: float | None = None, pixel: tuple[int, int] | None = None) -> list:
-    """A new image or other networks: every part of the page. The pixel stays where it is if the new image has it."""
+def show(key: str, family: str | None, versus: str, channel: int | None = None, before: View | None = None) -> list:
+    """A new image, other networks or another comparison: every part of the page.
+
+    Args:
+        before: what the page shows; the same image keeps its selected place.
+    """
     try:
         choices = offers(key)
         family = family if family in [f for _, f in choices] else choices[0][1]
-        pair = look(key, family)
+        versus = versus if versus in [name for _, name in comparisons(family)] else "pooled"
+        pair = look(key, family, versus)
+        chosen = None if key.startswith("upload-") else example(key)
+        pixel, zoom = first_pixel(pair, chosen)
+        if before is not None and before.key == key:
+            seen = pair if before.family == family else look(key, before.family, before.versus)
+            pixel = pair.place.from_other((before.y, before.x), seen.place)
     except (ValueError, FileNotFoundError) as error:
         raise refuse(error) from None
-    chosen = None if key.startswith("upload-") else example(key)
-    (height, width), (first, zoom) = pair.image.shape[:2], first_pixel(pair, chosen)
-    if pixel is None or not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
-        pixel = first
+    height, width = pair.image.shape[:2]
     return [
-        key, gr.Dropdown(choices=choices, value=family), note(key, family, pair),
+        View(key, family, versus, *pixel), gr.Dropdown(choices=choices, value=family),
+        gr.Dropdown(choices=comparisons(family), value=versus), note(key, family, pair),
         pair.overview(pixel, zoom).to_html(),
-        gr.Number(value=pixel[0], label=f"Row y, 0–{height - 1} px"),
-        gr.Number(value=pixel[1], label=f"Column x, 0–{width - 1} px"),
+        gr.Number(value=pixel[0], label=f"Row y (0–{height - 1})"),
+        gr.Number(value=pixel[1], label=f"Column x (0–{width - 1})"),
         pair.kernels(pixel).to_html(), pair.microscope(pixel, as_channel(channel)).to_html(),
         pair.predictions(pixel, zoom).to_html(),
     ]  # fmt: skip
 
 
 def first_pixel(pair: Pair, chosen: Example | None) -> tuple[tuple[int, int], int]:
-    """Pixel and zoom to begin with: the example's own where the image is shown at its own size, else the middle."""
+    """Pixel and zoom to begin with: the example's own, else the middle."""
     height, width = pair.image.shape[:2]
-    if chosen is not None and not pair.notes:
-        return chosen.pixel, chosen.zoom
-    return (height // 2, width // 2), 1
+    if chosen is None:
+        return (height // 2, width // 2), 1
+    return pair.place.from_other(chosen.pixel, Place()), chosen.zoom
 
 
-def choose_sample(sample: str, family: str | None) -> list:
-    return show(sample, example(sample).family or family)
+def choose_sample(sample: str, family: str | None, versus: str, channel: int | None, before: View) -> list:
+    if sample == before.key:  # chosen again: the page keeps what it shows
+        return show(sample, before.family, versus, channel, before)
+    meant = None if sample.startswith("upload-") else example(sample).family
+    return show(sample, meant or family, versus, channel)
 
 
-def choose_networks(key: str, family: str, channel: float | None, y: float | None, x: float | None) -> list:
-    return show(key, family, channel, None if y is None or x is None else (int(y), int(x)))
+def choose_networks(
+    family: str, versus: str, channel: int | None, y: float | None, x: float | None, before: View
+) -> list:
+    """y, x: pixel of the image as it was shown before; left out, the one that was selected."""
+    try:
+        if y is not None and x is not None:
+            height, width = look(before.key, before.family, before.versus).image.shape[:2]
+            pixel = whole("row y", y), whole("column x", x)
+            if 0 <= pixel[0] < height and 0 <= pixel[1] < width:
+                before = before._replace(y=pixel[0], x=pixel[1])
+    except ValueError as error:
+        raise refuse(error) from None
+    return show(before.key, family, versus, channel, before)
 
 
-def upload_image(file: str | None, family: str | None) -> list:
+def leave_sample(sample: str, family: str | None, versus: str, channel: int | None, before: View) -> list:
+    """A list tells that it was left even if nothing was chosen: then the page stays as it is."""
+    return [gr.skip()] * 10 if sample == before.key else choose_sample(sample, family, versus, channel, before)
+
+
+def leave_networks(
+    family: str, versus: str, channel: int | None, y: float | None, x: float | None, before: View
+) -> list:
+    """As `leave_sample`."""
+    if (family, versus) == (before.family, before.versus):
+        return [gr.skip()] * 10
+    return choose_networks(family, versus, channel, y, x, before)
+
+
+def upload_image(file: str | None, family: str | None, versus: str, mine: tuple[tuple[str, str], ...]) -> list:
     if file is None:
         raise refuse("no file arrived: choose a PNG, JPEG, TIFF or BMP image.")
     path = Path(file)
@@ -160,9 +228,12 @@ def upload_image(file: str | None, family: str | None) -> list:
     key = "upload-" + hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
     with uploads_lock:
         uploads[key] = image
+        uploads.move_to_end(key)
         while len(uploads) > KEEP_UPLOADS:
             uploads.popitem(last=False)
-    return show(key, family)
+    name = "".join(c for c in path.name if c.isprintable())[:40]
+    mine = (*(m for m in mine if m[1] != key), (f"Your image: {name}", key))[-KEEP_UPLOADS:]
+    return [gr.Dropdown(choices=images(mine), value=key), mine, *show(key, family, versus)]
 
 
 def to_xy(event: gr.SelectData) -> tuple[int, int]:
@@ -171,41 +242,58 @@ def to_xy(event: gr.SelectData) -> tuple[int, int]:
     return int(y), int(x)
 
 
-def inspect_pixel(y: float | None, x: float | None, channel: float | None, key: str, family: str) -> tuple[str, str]:
+def inspect_pixel(
+    y: float | None, x: float | None, channel: int | None, family: str, versus: str, before: View
+) -> tuple[View, str, str]:
     """Kernels and sum at one image pixel; the recordings are there already, so no network runs."""
     if y is None or x is None:
         raise refuse("give a row y and a column x, in image pixels.")
     try:
-        pair = look(key, family)
+        pair = look(before.key, family, versus)
         pixel = (whole("row y", y), whole("column x", x))
-        return pair.kernels(pixel).to_html(), pair.microscope(pixel, as_channel(channel)).to_html()
+        parts = pair.kernels(pixel).to_html(), pair.microscope(pixel, as_channel(channel)).to_html()
     except ValueError as error:
         raise refuse(error) from None
+    return View(before.key, family, versus, *pixel), *parts
+
+
+def type_pixel(y: float | None, x: float | None, channel: int | None, family: str, versus: str, before: View) -> tuple:
+    """The number fields when they are left: what they hold if it is a pixel, else what they held before."""
+    skip = gr.skip()
+    if (y, x) == (before.y, before.x):
+        return (skip,) * 5
+    if y is not None and x is not None:
+        try:
+            return (*inspect_pixel(y, x, channel, family, versus, before), skip, skip)
+        except gr.Error as error:
+            gr.Warning(error.message, title=error.title, duration=error.duration)
+    return skip, skip, skip, before.y, before.x
 
 
 def whole(name: str, value: float) -> int:
     if value != int(value):
-        raise ValueError(f"{name}={value} must be a whole number of pixels.")
+        raise ValueError(f"{name}={value} must be a whole number.")
     return int(value)
 
 
 def as_channel(channel: float | None) -> int | None:
-    """-1 (or nothing) means: the channel with the largest value."""
-    return None if channel is None or channel < 0 else whole("channel", channel)
+    """AUTOMATIC (or nothing) means: the channel with the largest value."""
+    return None if channel is None or channel == AUTOMATIC else whole("channel", channel)
 
 
 def refuse(reason: object) -> gr.Error:
     """One sentence in place of a traceback; escaped, because Gradio shows it as HTML."""
     text = str(reason)
-    return gr.Error(escape(text[:1].upper() + text[1:], quote=False), title="That did not work", duration=None,
+    return gr.Error(escape(text[:1].upper() + text[1:], quote=False), title="That did not work", duration=6,
                     print_exception=False)  # fmt: skip
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
+TITLE = "Kernels per pixel (SGDC) or per block (pooled): what changes?"
 INTRO = (
-    "Two networks, one switch apart. **Guided** (SGDC) makes kernels and gates for every pixel, led by a boundary "
-    "branch; **pooled** makes them from averages over blocks. **Click any picture.**"
+    "**Guided** (SGDC) makes kernels and gates per pixel, led by a boundary branch; **pooled** per block, without "
+    "guidance: two changes, which **Compare with** separates. **Click any picture.**"
 )
 
 PAGE_CSS = """
@@ -214,29 +302,64 @@ PAGE_CSS = """
 .gradio-container .column { gap: 10px !important; }
 .gradio-container .html-container { padding: 0 !important; }
 .sg-note { margin: 0; font-size: 0.95em; max-width: 130ch; }
-#sg-intro h1 { margin: 0; font-size: 1.3em; line-height: 1.2; }
-#sg-intro p { margin: 2px 0 0; }
+.gradio-container #sg-intro { margin-top: -8px; }
+#sg-title h1 { margin: 0; font-size: 1.3em; line-height: 1.2; }
+#sg-intro p { margin: 0; }
+/* Gradio 6 opens a list again, with its own choice alone, when it is left */
+:is(#sg-controls .block, #sg-channel):not(:focus-within) .options { display: none !important; }
+#sg-note .wrap:has(.error) { display: none !important; } /* the message in the corner tells it */
 #sg-controls, #sg-controls .row { align-items: end; gap: 10px; flex-wrap: nowrap; }
 #sg-controls .row { min-width: 0; }
-#sg-choose { flex: 5 !important; }
-#sg-fine { flex: 3 !important; }
+#sg-choose { flex: 7.6 !important; }
+#sg-versus { flex-grow: 1.25 !important; }
+#sg-fine { flex: 3.3 !important; }
+#sg-fine .form { flex: 3 !important; align-items: flex-end; }
+#sg-fine button { flex: 1; padding: 0 8px; font-size: 1em; }
+#sg-controls .secondary-wrap input, #sg-channel input { padding-right: 22px; text-overflow: ellipsis; }
+#sg-channel { max-width: 22em; padding: 0; border: 0; background: none; }
 #sg-controls .form { border: 0; gap: 10px; background: none; flex-wrap: nowrap; min-width: 0 !important; }
 #sg-controls .block { padding: 0; border: 0 !important; box-shadow: none; background: none; min-width: 0 !important; }
-#sg-controls button { min-height: 38px; min-width: 90px; }
+#sg-controls button { min-height: 38px; min-width: 80px; }
 #sg-top { gap: 16px; align-items: flex-start; flex-wrap: nowrap; }
 #sg-overview { flex: none; width: calc(5 * var(--sg-unit) + 62px); }
 #sg-kernels { flex: none; width: calc(var(--sg-unit) + 30px); }
+@media (min-width: 761px) and (max-width: 1200px) {
+  #sg-controls { flex-wrap: wrap; }
+  #sg-choose, #sg-fine { flex-basis: 100% !important; }
+}
+@media (max-width: 1046px) { #sg-top { flex-wrap: wrap; } }
 @media (max-width: 760px) {
   .gradio-container .main { padding: 8px 10px !important; }
-  #sg-intro h1 { font-size: 1.1em; }
+  #sg-title h1 { font-size: 1.05em; }
   #sg-intro p { font-size: 0.93em; line-height: 1.3; }
-  #sg-top { flex-wrap: wrap; }
-  #sg-overview, #sg-kernels { width: 100%; }
-  /* the picture first: fine controls and the note come after it */
-  #sg-controls { display: contents; }
-  #sg-intro, #sg-choose { order: -3; }
+  .gradio-container #sg-intro { margin: 0; }
+  /* image, comparison, picture and kernels first; the other controls and the words come after them */
+  .column:has(> #sg-controls) {
+    display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px 10px !important;
+  }
+  .column:has(> #sg-controls) > *, #sg-networks, #sg-fine { grid-column: 1 / -1; }
+  #sg-controls, #sg-choose, #sg-choose .form { display: contents; }
+  #sg-title, #sg-image, #sg-versus { order: -3; }
   #sg-top { order: -2; }
-  #sg-fine, #sg-note { order: -1; }
+  #sg-intro, #sg-networks, #sg-fine, #sg-note { order: -1; }
+  #sg-controls input, #sg-controls button, #sg-channel input, .sg-zoom { min-height: 40px; }
+  #sg-channel .icon-wrap, #sg-controls .icon-wrap { right: 6px; }
+  #sg-controls .wrap-inner { padding: 0; }
+  #sg-controls .secondary-wrap input { padding-left: 10px; font-size: 14px; }
+  #sg-top { display: flex; flex-direction: column; align-items: stretch; gap: 6px; }
+  #sg-overview, #sg-overview div:has(> .sg-figure), #sg-overview .html-container, #sg-overview .sg-figure,
+  #sg-overview .sg-body { display: contents; }
+  #sg-overview .sg-title, #sg-overview .sg-hint, #sg-kernels .sg-head { display: none; }
+  #sg-overview .sg-message { margin: 0; font-size: 15px; line-height: 1.3; }
+  #sg-overview .sg-lead { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; margin: 0; }
+  #sg-overview .sg-tools { margin: 0; flex-direction: column; align-items: flex-start; font-size: 13px; }
+  #sg-kernels { order: 1; width: 100%; }
+  #sg-kernels .sg-summary { margin: 0; font-size: 13px; line-height: 1.3; }
+  #sg-kernels .sg-title { display: inline; font-size: 15px; }
+  #sg-kernels .sg-message { display: inline; margin-left: 8px; font-size: 15px; }
+  #sg-overview .sg-grid { order: 2; }
+  #sg-overview .sg-legend { order: 3; }
+  #sg-overview .sg-summary { order: 4; font-size: 14px; }
 }
 """
 
@@ -245,23 +368,29 @@ def build() -> gr.Blocks:
     """The page, not yet served."""
     os.environ["GRADIO_TEMP_DIR"] = scratch.name  # read when the page is made
     ready = offers(FIRST)
-    start = show(FIRST, ready[0][1])
-    _, _, note_html, overview_html, _, _, kernels_html, microscope_html, predictions_html = start
-    pair = look(FIRST, ready[0][1])
-    (y0, x0), (height, width) = example(FIRST).pixel, pair.image.shape[:2]
+    first, _, _, note_html, overview_html, _, _, kernels_html, microscope_html, predictions_html = show(
+        FIRST, ready[0][1], "pooled"
+    )
+    pair = look(FIRST, first.family, first.versus)
+    height, width = pair.image.shape[:2]
+    channels = pair.runs["guided"].at((first.y, first.x)).gate_dynamic.shape[0]
     one_at_a_time = dict(concurrency_id="networks", concurrency_limit=1)
 
-    with gr.Blocks(title="SGDC: guided or pooled", fill_width=True, analytics_enabled=False,
+    with gr.Blocks(title="SGDC: kernels per pixel or per block", fill_width=True, analytics_enabled=False,
                    delete_cache=(600, 600)) as page:  # fmt: skip
-        key = gr.State(FIRST)
-        gr.Markdown(f"# What does structure guidance change?\n{INTRO}", elem_id="sg-intro")
+        shown = gr.State(first)
+        mine = gr.State(())  # what this visitor brought, (text, key); the pixels are in `uploads`
+        gr.Markdown(f"# {TITLE}", elem_id="sg-title")
+        gr.Markdown(INTRO, elem_id="sg-intro")
         with gr.Row(elem_id="sg-controls"):
             with gr.Row(elem_id="sg-choose"):
-                sample = gr.Dropdown([(e.title, e.key) for e in examples()], value=FIRST, label="Image")
-                networks = gr.Dropdown(ready, value=ready[0][1], label="Networks")
+                sample = gr.Dropdown(images(()), value=FIRST, label="Image", elem_id="sg-image")
+                networks = gr.Dropdown(ready, value=first.family, label="Networks", elem_id="sg-networks")
+                versus = gr.Dropdown(comparisons(first.family), value=first.versus, label="Compare with",
+                                     elem_id="sg-versus")  # fmt: skip
             with gr.Row(elem_id="sg-fine"):
-                y = gr.Number(y0, label=f"Row y, 0–{height - 1} px", precision=0)
-                x = gr.Number(x0, label=f"Column x, 0–{width - 1} px", precision=0)
+                y = gr.Number(first.y, label=f"Row y (0–{height - 1})", precision=0)
+                x = gr.Number(first.x, label=f"Column x (0–{width - 1})", precision=0)
                 upload = gr.UploadButton("Upload", type="filepath")  # what it is, load_image finds out
         note_box = gr.HTML(note_html, elem_id="sg-note", apply_default_css=False)
         view = dict(js_on_load=LINKED_JS, apply_default_css=False)
@@ -269,23 +398,50 @@ def build() -> gr.Blocks:
             overview_box = gr.HTML(overview_html, elem_id="sg-overview", **view)
             kernels_box = gr.HTML(kernels_html, elem_id="sg-kernels", **view)
         microscope_box = gr.HTML(microscope_html, elem_id="sg-microscope", **view)
-        channel = gr.Slider(-1, 23, value=-1, step=1, label="Channel to follow (−1: the one with the largest value)")
+        channel = gr.Dropdown([("automatic: the largest value", AUTOMATIC), *((str(c), c) for c in range(channels))],
+                              value=AUTOMATIC, label="Channel to follow", elem_id="sg-channel")  # fmt: skip
         predictions_box = gr.HTML(predictions_html, elem_id="sg-predictions", **view)
 
-        everything = [key, networks, note_box, overview_box, y, x, kernels_box, microscope_box, predictions_box]
-        pixel_boxes = [kernels_box, microscope_box]
-        sample.input(choose_sample, [sample, networks], everything, api_name="choose_sample", **one_at_a_time)
-        networks.input(
-            choose_networks, [key, networks, channel, y, x], everything, api_name="choose_networks", **one_at_a_time
+        everything = [
+            shown, networks, versus, note_box, overview_box, y, x, kernels_box, microscope_box, predictions_box,
+        ]  # fmt: skip
+        # One place tells how it goes: an error must not be painted over everything that stays as it was.
+        slow = dict(show_progress_on=[note_box], **one_at_a_time)
+        for_sample, for_networks = [sample, networks, versus, channel, shown], [networks, versus, channel, y, x, shown]
+        sample.input(leave_sample, for_sample, everything, api_visibility="private", **slow)
+        gr.on(
+            [networks.input, versus.input], leave_networks, for_networks, everything, api_visibility="private", **slow
         )
-        upload.upload(upload_image, [upload, networks], everything, api_name="upload_image", **one_at_a_time)
+        client = gr.Button(visible=False)  # what a client of the API asks for is answered even if nothing changes
+        client.click(choose_sample, for_sample, everything, api_name="choose_sample", **slow)
+        client.click(choose_networks, for_networks, everything, api_name="choose_networks", **slow)
+        upload.upload(upload_image, [upload, networks, versus, mine], [sample, mine, *everything],
+                      api_name="upload_image", **slow)  # fmt: skip
 
-        ask = dict(fn=inspect_pixel, inputs=[y, x, channel, key, networks], outputs=pixel_boxes,
-                   show_progress="hidden", **one_at_a_time)  # fmt: skip
-        gr.on([overview_box.select, predictions_box.select], to_xy, None, [y, x], api_visibility="private",
-              show_progress="hidden", trigger_mode="always_last", queue=False).then(
-            **ask, api_name="inspect_pixel", trigger_mode="always_last")  # fmt: skip
-        gr.on([y.input, x.input, channel.input], **ask, api_visibility="private", trigger_mode="always_last")
+        place = [y, x, channel, networks, versus, shown]
+        ask = dict(fn=inspect_pixel, inputs=place, outputs=[shown, kernels_box, microscope_box],
+                   show_progress="hidden", trigger_mode="always_last", **one_at_a_time)  # fmt: skip
+        gr.on(
+            [overview_box.select, predictions_box.select],
+            to_xy,
+            None,
+            [y, x],
+            api_visibility="private",
+            show_progress="hidden",
+            trigger_mode="always_last",
+            queue=False,
+        ).then(**ask, api_name="inspect_pixel")
+        channel.input(**ask, api_visibility="private")
+        gr.on(
+            [y.submit, y.blur, x.submit, x.blur],
+            type_pixel,
+            place,
+            [*ask["outputs"], y, x],
+            api_visibility="private",
+            show_progress="hidden",
+            trigger_mode="always_last",
+            **one_at_a_time,
+        )
     return page.queue(max_size=32)
 
 
@@ -305,6 +461,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, help="default: 7860, or the next free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly end, so that the folder for uploads goes
     try:
         page = build()
         _, address, _ = launch(page, port=given.port, browser=not (given.no_browser or os.environ.get("CI")))

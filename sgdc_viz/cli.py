@@ -17,8 +17,27 @@ app = typer.Typer(
     help="Train, evaluate and use SGDC segmentation networks (Shi et al., MIDL 2026).",
 )
 
-Root = Annotated[Path | None, typer.Option(help="Folder or zip with the data, in its official layout.")]
-Data = Annotated[str, typer.Option(help="Data set: isic2016, isic2017, isic2018, ph2, conic, bbbc038, folder, ...")]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder or zip with the data, in its official layout; synthetic sets need none.")
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="Data set: isic2016, isic2017, isic2018, ph2, conic, bbbc038, folder (your own images), "
+        "synthetic-dermoscopy or synthetic-nuclei."
+    ),
+]
+# metavar="": these take no value, and their help must not show one.
+Instances = Annotated[
+    bool, typer.Option("--instances", metavar="", help="The values of your masks number the objects (folder only).")
+]
+NumClasses = Annotated[
+    int | None,
+    typer.Option(help="The values of your masks are this many classes, 0 the background among them (folder only)."),
+]
+SkipUnpaired = Annotated[
+    bool, typer.Option("--skip-unpaired", metavar="", help="Leave out images without mask, masks without image.")
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: what torch chooses).")]
 
 
@@ -27,7 +46,12 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="Folder for model.safetensors, state.safetensors and history.json.")],
     root: Root = None,
-    kernel_source: Annotated[str, typer.Option(help="structure, semantic, pooled, global, dyconv, ...")] = "structure",
+    instances: Instances = False,
+    num_classes: NumClasses = None,
+    skip_unpaired: SkipUnpaired = False,
+    kernel_source: Annotated[
+        str, typer.Option(help="structure, semantic, pooled, global, dyconv, idconv or plain.")
+    ] = "structure",
     pool_size: Annotated[int, typer.Option(help="Side of the pooled blocks in feature pixels (pooled only).")] = 8,
     steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 1500,
     seed: Annotated[int, typer.Option(help="Seed of weights, data order and augmentation.")] = 0,
@@ -37,27 +61,33 @@ def train(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Windows per step.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
-    mixed_precision: Annotated[str, typer.Option(help="no, bf16 or fp16.")] = "no",
+    mixed_precision: Annotated[str, typer.Option(help="no, bf16 or fp16 (fp16 on a GPU only).")] = "no",
     init: Annotated[
-        str | None, typer.Option(help="Start from this checkpoint (name or file) of the same size.")
+        str | None,
+        typer.Option(help="Start from a shipped model (by name) or a .safetensors file, of the same architecture."),
     ] = None,
     save_every: Annotated[int, typer.Option(help="Steps between savings of the state to resume from.")] = 100,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --out.")] = False,
-    keep: Annotated[str, typer.Option(help="Keep the weights after these steps, such as 0,25,50,100.")] = "",
-    small: Annotated[bool, typer.Option("--small", help="Narrower layers, 77 k parameters, for histories.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", metavar="", help="Go on with the interrupted run in --out.")
+    ] = False,
+    keep: Annotated[str, typer.Option(help="Keep the weights after these steps, such as 0,25,50.")] = "",
+    small: Annotated[
+        bool, typer.Option("--small", metavar="", help="Narrower layers, 77 k parameters, for histories.")
+    ] = False,
     threads: Threads = None,
 ) -> None:
     """Train the compact network. Killed? Run the same command again with --resume."""
     import torch
 
-    from sgdc_viz.data import open_dataset
     from sgdc_viz.learn import TrainConfig, fit, start_from
     from sgdc_viz.learn.history import SMALL
     from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
     _set_threads(threads)
+    _refuse_file(out)
     kept = _steps(keep)
-    training, validation = (open_dataset(data, root, split, seed) for split in ("train", "val"))
+    told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
+    training, validation = (_open(data, root, split, told, seed) for split in ("train", "val"))
     if longest_side is None:
         longest_side = 160 if training.kind == "dermoscopy" else 0
     settings = TrainConfig(
@@ -82,24 +112,30 @@ def evaluate(
     data: Data,
     root: Root = None,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+    instances: Instances = False,
+    num_classes: NumClasses = None,
+    skip_unpaired: SkipUnpaired = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all per-image numbers here.")] = None,
     threads: Threads = None,
 ) -> None:
     """Measure a model on images with truth: IoU, Dice, HD95, surface Dice, boundary IoU, with 95 % intervals."""
-    from sgdc_viz.data import open_dataset
     from sgdc_viz.learn import evaluate as measure
     from sgdc_viz.learn import load_pretrained
+    from sgdc_viz.learn.metrics import LEAST_IMAGES
 
     _set_threads(threads)
     model = load_pretrained(checkpoint)
-    samples = open_dataset(data, root, None if split == "all" else split)
+    told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
+    samples = _open(data, root, None if split == "all" else split, told)
     _match_classes(model, samples)
     result = measure(model, samples, progress=sys.stderr.isatty())
     summary = result["summary"]
     print(f"{checkpoint} on {data} ({split}): {summary['images']} images, {summary['failures']} failures")
     for name in ("iou", "dice", "hd95", "nsd1", "nsd2", "boundary_iou"):
         s = summary[name]
-        print(f"  {name:13} mean {s['mean']:7.3f}  [{s['low']:.3f}, {s['high']:.3f}]  median {s['median']:7.3f}")
+        enough = s["count"] >= LEAST_IMAGES
+        interval = f"[{s['low']:.3f}, {s['high']:.3f}]" if enough else "(too few images for an interval)"
+        print(f"  {name:13} mean {s['mean']:7.3f}  {interval}  median {s['median']:7.3f}")
     if json_file is not None:
         report = {"checkpoint": Path(checkpoint).stem, "data": samples.describe(), **result}
         _write_json(json_file, report)
@@ -108,41 +144,64 @@ def evaluate(
 
 @app.command()
 def publish(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
-    name: Annotated[str, typer.Option(help="Name of the shipped model, such as nuclei-structure.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished training run: the --out of train.")],
+    name: Annotated[str, typer.Option(help="What the model will be called, such as nuclei-structure.")],
     data: Data,
     root: Root = None,
+    instances: Instances = False,
+    num_classes: NumClasses = None,
+    skip_unpaired: SkipUnpaired = False,
     command: Annotated[str, typer.Option(help="The command that trained it, for the card.")] = "",
     note: Annotated[str, typer.Option(help="A sentence about the data, for the card.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Where to put it (default: the assets folder).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to put it in (default: the assets folder of this project).")
+    ] = None,
     threads: Threads = None,
 ) -> None:
-    """Measure a trained model (and its controls) on the test split and add it, with its card, to the shipped ones."""
+    """For maintainers: measure a trained model on the test split and add it to the models that ship with sgdc_viz.
+
+    Writes NAME.safetensors (weights and scores), NAME.md (its card) and
+    its part of results.json. A model that reads the guidance is measured
+    twice more: with the guidance zeroed, and with its pixels shuffled.
+    """
     from sgdc_viz import assets_dir
-    from sgdc_viz.data import open_dataset
+    from sgdc_viz.learn import load_checkpoint
     from sgdc_viz.learn.publish import publish as run_publish
+    from sgdc_viz.learn.train import MODEL_FILE
 
     _set_threads(threads)
-    results = run_publish(run, name, command, open_dataset(data, root, "test"), out or assets_dir(), note)
+    told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
+    test = _open(data, root, "test", told)
+    _match_classes(load_checkpoint(run / MODEL_FILE), test)
+    results = run_publish(run, name, command, test, out or assets_dir(), note)
     print(f"{name}: IoU {results[name]['summary']['iou']['mean']:.3f}")
 
 
 @app.command()
 def history(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished training run that used --keep.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a finished training run: the --out of train --keep ...")
+    ],
     out: Annotated[Path, typer.Option(help="The file to write, such as history-mine.safetensors.")],
     data: Data,
     root: Root = None,
-    images: Annotated[int, typer.Option(help="Test images that score every kept step.")] = 24,
+    instances: Instances = False,
+    num_classes: NumClasses = None,
+    skip_unpaired: SkipUnpaired = False,
+    images: Annotated[int, typer.Option(help="How many test images score every kept step.")] = 24,
     command: Annotated[str, typer.Option(help="The command that trained it, for the card.")] = "",
     threads: Threads = None,
 ) -> None:
-    """Pack the kept steps of a training into one small file, with the test score of each and a card beside it."""
-    from sgdc_viz.data import open_dataset
+    """For maintainers: pack the kept steps of a training, with the test score of each, into one small file.
+
+    The demo plays such a file as a film of how the kernels come to be.
+    Its card (.md) is written beside it.
+    """
     from sgdc_viz.learn.history import card, pack_history
 
     _set_threads(threads)
-    test = open_dataset(data, root, "test")
+    told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
+    test = _open(data, root, "test", told)
     packed = pack_history(run, out, [test[i] for i in range(min(images, len(test)))])
     out.with_suffix(".md").write_text(card(packed, command, test.describe()), encoding="utf-8")
     for step, iou, nsd1 in zip(packed.steps, packed.scores["iou"], packed.scores["nsd1"], strict=True):
@@ -163,7 +222,7 @@ def results() -> None:
 
 @app.command()
 def predict(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files.")],
     checkpoint: Annotated[str, typer.Option(help="Name of a shipped model, or a .safetensors file.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks and overlays.")],
     threads: Threads = None,
@@ -178,6 +237,7 @@ def predict(
     from sgdc_viz.learn import load_pretrained, predict_mask
 
     _set_threads(threads)
+    _refuse_file(out)
     stems = [path.stem for path in images]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
@@ -198,7 +258,9 @@ def predict(
 
 
 @app.command()
-def bench(quick: Annotated[bool, typer.Option("--quick", help="Small sizes, a few seconds.")] = False) -> None:
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", metavar="", help="Small sizes, a few seconds.")] = False,
+) -> None:
     """Measure speed and memory on this machine, as ratios against the unfold and dense-Sobel forms."""
     from sgdc_viz.bench import bench as run
 
@@ -207,13 +269,19 @@ def bench(quick: Annotated[bool, typer.Option("--quick", help="Small sizes, a fe
 
 @app.command()
 def look(
-    image: Annotated[str, typer.Argument(help="An image file, or the name of a sample such as immunohistochemistry.")],
+    image: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", help="An image file, or the name of a sample such as immunohistochemistry."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")],
     networks: Annotated[str, typer.Option(help="nuclei, dermoscopy, synthetic or untrained.")] = "nuclei",
     at: Annotated[
-        tuple[int, int] | None, typer.Option(help="Row and column of the pixel, as the networks see the image.")
+        tuple[int, int] | None,
+        typer.Option(
+            metavar="ROW COLUMN", help="The pixel, in the image as the networks see it (default: the middle)."
+        ),
     ] = None,
-    zoom: Annotated[int, typer.Option(help="Show 1/zoom of the longer side, around the pixel.")] = 1,
+    zoom: Annotated[int, typer.Option(help="Show 1/zoom of the longer side, around the pixel; 1 or more.")] = 1,
     threads: Threads = None,
 ) -> None:
     """Draw what the demo shows, guided beside pooled, as PNG: overview, kernels, microscope, predictions."""
@@ -222,12 +290,20 @@ def look(
     from sgdc_viz.explore import Explorer
 
     _set_threads(threads)
+    _refuse_file(out)
+    if zoom < 1:
+        raise ValueError(f"--zoom {zoom} must be 1 (the whole image) or more.")
     if image in [e.key for e in examples()]:
         chosen = example(image)
         sample = chosen.make()
         pixels, truth = sample.image, None
         if chosen.has_truth:
             truth = sample.mask if sample.instances is None else sample.instances
+    elif not Path(image).exists():
+        known = ", ".join(e.key for e in examples())
+        raise FileNotFoundError(
+            f"there is no image file {image!r} and no sample of that name; the samples are {known}."
+        )
     else:
         pixels, truth = load_image(Path(image)), None
     pair = Explorer().look(networks, pixels, truth)
@@ -247,6 +323,24 @@ def look(
     print(figures["overview"].message)
     print(figures["overview"].badge)
     print(f"wrote {', '.join(f'{name}.png' for name in pictures)} to {out}")
+
+
+def _open(data: str, root: Path | None, split: str | None, told: dict, seed: int = 0):
+    """The data set, with those of the options `told` that were given."""
+    from sgdc_viz.data import DATASETS, open_dataset
+    from sgdc_viz.data.folders import dataset_options
+
+    options = {name: value for name, value in told.items() if value is not None and value is not False}
+    for name in options if data in DATASETS else ():
+        if name not in dataset_options(data):
+            takers = ", ".join(other for other in DATASETS if name in dataset_options(other))
+            raise ValueError(f"--{name.replace('_', '-')} is no option of {data}: it is for {takers}.")
+    return open_dataset(data, root, split, seed, **options)
+
+
+def _refuse_file(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {str(folder)!r} is a file: give the name of a folder.")
 
 
 def _steps(text: str) -> tuple[int, ...]:

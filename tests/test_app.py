@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from PIL import Image
 
 import app
 from sgdc_viz.data.samples import example
-from sgdc_viz.explore import FAMILIES, UNTRAINED, Explorer
+from sgdc_viz.explore import COMPARISONS, FAMILIES, UNTRAINED, Explorer
 from sgdc_viz.learn import checkpoints, save_checkpoint
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
@@ -78,7 +79,7 @@ def test_the_api_is_the_four_things_that_the_page_does(client):
 def test_a_click_needs_no_forward_pass_and_is_faithful(client):
     before = app.explorer.forward_passes
     for y, x in [(0, 0), (255, 255), (100, 60)]:
-        kernels, sums = client.predict(y, x, -1, "nuclei", api_name="/inspect_pixel")
+        kernels, sums = client.predict(y, x, -1, "nuclei", "pooled", api_name="/inspect_pixel")
         assert f"row {y}, column {x}" in words(kernels)
         assert "guided" in words(sums) and "pooled" in words(sums)
         assert float(re.search(r'data-faithfulness="([^"]+)"', sums)[1]) < 1e-5
@@ -86,18 +87,20 @@ def test_a_click_needs_no_forward_pass_and_is_faithful(client):
 
 
 def test_a_channel_can_be_followed(client):
-    sums = client.predict(100, 60, 5, "nuclei", api_name="/inspect_pixel")[1]
+    sums = client.predict(100, 60, 5, "nuclei", "pooled", api_name="/inspect_pixel")[1]
     assert words(sums).count("channel 5, head 1") == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((256, 60, -1, "nuclei"), "y=256, x=60 is outside the image: y goes from 0 to 255"),
-        ((10, -1, -1, "nuclei"), "x=-1 is outside the image"),
-        ((None, 60, -1, "nuclei"), "Give a row y and a column x"),
-        ((10, 60, -1, "cats"), "cats is not in the list"),
-        ((10, 60, 24, "nuclei"), "24 is greater than maximum"),
+        ((256, 60, -1, "nuclei", "pooled"), "y=256, x=60 is outside the image: y goes from 0 to 255"),
+        ((10, -1, -1, "nuclei", "pooled"), "x=-1 is outside the image"),
+        ((None, 60, -1, "nuclei", "pooled"), "Give a row y and a column x"),
+        ((10, 60, -1, "cats", "pooled"), "cats is not in the list"),
+        ((10, 60, -1, "nuclei", "cats"), "cats is not in the list"),
+        ((10, 60, 24, "nuclei", "pooled"), "24 is not in the list"),
+        ((10, 60, 1.5, "nuclei", "pooled"), "1.5 is not in the list"),
     ],
 )
 def test_bad_pixels_get_one_sentence(client, arguments, message):
@@ -106,8 +109,8 @@ def test_bad_pixels_get_one_sentence(client, arguments, message):
 
 @pytest.mark.parametrize("key", [e.key for e in app.examples() if "whole" not in e.key])
 def test_every_sample_opens_and_says_whether_it_is_in_the_domain(client, key):
-    networks, note, overview, y, x, kernels, sums, prediction = client.predict(
-        key, "dermoscopy", api_name="/choose_sample"
+    networks, _, note, overview, y, x, kernels, sums, prediction = client.predict(
+        key, "dermoscopy", "pooled", -1, api_name="/choose_sample"
     )
     e, offered = example(key), networks["choices"]
     if e.family is None:
@@ -125,31 +128,54 @@ def test_every_sample_opens_and_says_whether_it_is_in_the_domain(client, key):
 
 
 def test_an_unknown_sample_is_refused(client):
-    assert "nothing is not in the list" in refusal(client, "nothing", "nuclei", api_name="/choose_sample").lower()
+    message = refusal(client, "nothing", "nuclei", "pooled", -1, api_name="/choose_sample")
+    assert "nothing is not in the list" in message.lower()
 
 
 def test_other_networks_on_the_same_image(client):
-    networks, note, overview, y, x, *_ = client.predict(UNTRAINED, -1, 30, 40, api_name="/choose_networks")
+    networks, versus, note, overview, y, x, *_ = client.predict(
+        UNTRAINED, "random weights", -1, 30, 40, api_name="/choose_networks"
+    )
     assert networks["value"] == UNTRAINED and (y["value"], x["value"]) == (30, 40)
+    assert versus["value"] == "pooled"  # random weights are not compared with themselves
+    assert "random weights" not in [name for _, name in versus["choices"]]
     assert "random weights" in words(note) and "Random weights, as a control" in words(overview)
-    note, _, y, x = client.predict("dermoscopy", -1, 250, 250, api_name="/choose_networks")[1:5]
+
+
+def test_other_networks_keep_the_place_where_they_see_another_size(client):
+    note, _, y, x = client.predict("dermoscopy", "pooled", -1, 250, 20, api_name="/choose_networks")[2:6]
     assert "Outside what these networks learnt" in words(note) and "192 × 192" in words(note)
-    assert (y["value"], x["value"]) == (96, 96)  # (250, 250) is no pixel of the smaller image
+    assert (y["value"], x["value"]) == (187, 15)  # 250.5 / 256 of 192, 20.5 / 256 of 192
+    y, x = client.predict("nuclei", "pooled", -1, None, None, api_name="/choose_networks")[4:6]
+    assert (y["value"], x["value"]) == (250, 20)  # what was selected, as none is given
+
+
+@pytest.mark.parametrize("versus", [name for name in COMPARISONS if name != "pooled"])
+def test_every_comparison_is_in_every_part_of_the_page(client, versus):
+    _, chosen, _, overview, y, x, kernels, sums, prediction = client.predict(
+        "nuclei", versus, -1, 100, 60, api_name="/choose_networks"
+    )
+    assert chosen["value"] == versus and (y["value"], x["value"]) == (100, 60)
+    for part in (overview, kernels, sums, prediction):
+        assert "guided" in words(part) and versus in words(part)
+    assert "Two things differ" not in words(overview)
+    again = client.predict(100, 60, -1, "nuclei", versus, api_name="/inspect_pixel")
+    assert again == (kernels, sums)
 
 
 def test_each_visitor_has_an_image_of_their_own(server):
     from gradio_client import Client
 
     one, two = Client(server, verbose=False), Client(server, verbose=False)
-    one.predict("microaneurysms", "nuclei", api_name="/choose_sample")
-    assert "outside" in refusal(one, 200, 200, -1, "nuclei", api_name="/inspect_pixel")
-    assert "row 200" in words(two.predict(200, 200, -1, "nuclei", api_name="/inspect_pixel")[0])
+    one.predict("microaneurysms", "nuclei", "pooled", -1, api_name="/choose_sample")
+    assert "outside" in refusal(one, 200, 200, -1, "nuclei", "pooled", api_name="/inspect_pixel")
+    assert "row 200" in words(two.predict(200, 200, -1, "nuclei", "pooled", api_name="/inspect_pixel")[0])
 
 
 def upload(client, path: Path):
     from gradio_client import handle_file
 
-    return client.predict(handle_file(str(path)), "nuclei", api_name="/upload_image")
+    return client.predict(handle_file(str(path)), "nuclei", "pooled", api_name="/upload_image")
 
 
 def scratch_files() -> list[Path]:
@@ -163,20 +189,62 @@ def test_uploads_of_many_kinds_are_read_and_not_kept_on_disk(client, tmp_path, k
     image = Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.uint8))
     path = tmp_path / f"patient.{suffix}"
     (image if mode == "I;16" else image.convert(mode)).save(path)
-    _, note, overview, y, x, kernels, *_ = upload(client, path)
+    sample, _, _, note, overview, y, x, kernels, *_ = upload(client, path)
+    assert ["Your image: patient." + suffix, sample["value"]] in [list(choice) for choice in sample["choices"]]
     assert "if yours shows anything else, do not trust the masks" in words(note)
     assert (y["value"], x["value"]) == (15, 22) and "row 15, column 22" in words(kernels)
     assert 'data-height="30" data-width="44"' in overview
-    assert "row 29" in words(client.predict(29, 43, -1, "nuclei", api_name="/inspect_pixel")[0])
+    assert "row 29" in words(client.predict(29, 43, -1, "nuclei", "pooled", api_name="/inspect_pixel")[0])
     assert scratch_files() == []
     assert "patient" not in overview + note  # not even the name
 
 
 def test_large_uploads_are_cut_and_tiny_ones_work(client, tmp_path):
     Image.new("RGB", (700, 20), "white").save(tmp_path / "wide.png")
-    assert "700 × 20 pixels; to stay quick, its middle 512 × 20" in words(upload(client, tmp_path / "wide.png")[1])
+    assert "700 × 20 pixels; to stay quick, its middle 512 × 20" in words(upload(client, tmp_path / "wide.png")[3])
     Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
-    assert "row 0, column 0" in words(upload(client, tmp_path / "one.png")[5])
+    one = upload(client, tmp_path / "one.png")
+    assert "row 0, column 0" in words(one[7]) and "too small: the networks were trained on" in words(one[3])
+
+
+def test_uploads_stay_in_the_list_of_those_who_brought_them(client, tmp_path, server):
+    from gradio_client import Client
+
+    keys = []
+    for i in range(2):
+        Image.new("RGB", (40, 40 + i), (9, 9, i)).save(tmp_path / f"{'long' * 30}{i}.png")
+        sample = upload(client, tmp_path / f"{'long' * 30}{i}.png")[0]
+        keys.append(sample["value"])
+    mine = [text for text, key in sample["choices"] if key in keys]
+    assert len(mine) == 2 and all(text.startswith("Your image: long") and len(text) < 60 for text in mine)
+    overview = client.predict(keys[0], "nuclei", "pooled", -1, api_name="/choose_sample")[3]
+    assert 'data-height="40" data-width="40"' in overview
+    assert "not in the list" in refusal(Client(server, verbose=False), keys[0], "nuclei", "pooled", -1,
+                                        api_name="/choose_sample")  # fmt: skip
+
+
+def test_an_image_chosen_again_keeps_what_is_shown(client):
+    client.predict(UNTRAINED, "guidance zeroed", -1, 30, 40, api_name="/choose_networks")
+    networks, versus, *_, y, x = client.predict(app.FIRST, UNTRAINED, "guidance zeroed", -1,
+                                                api_name="/choose_sample")[:6]  # fmt: skip
+    assert (networks["value"], versus["value"]) == (UNTRAINED, "guidance zeroed")
+    assert (y["value"], x["value"]) == (30, 40)
+
+
+def test_number_fields_that_hold_no_pixel_go_back(monkeypatch):
+    import gradio as gr
+
+    told, before = [], app.View(app.FIRST, UNTRAINED, "pooled", 30, 40)
+    monkeypatch.setattr(gr, "Warning", lambda text, **_: told.append(text))
+    skipped = app.type_pixel(30, 40, -1, UNTRAINED, "pooled", before)
+    assert all(value == gr.skip() for value in skipped)
+    assert app.type_pixel(None, 40, -1, UNTRAINED, "pooled", before)[3:] == (30, 40) and told == []
+    assert app.type_pixel(999, 40, -1, UNTRAINED, "pooled", before)[3:] == (30, 40)
+    assert "outside the image" in told[0]
+    shown, kernels, *_ = app.type_pixel(31, 41, -1, UNTRAINED, "pooled", before)
+    assert (shown.y, shown.x) == (31, 41) and "row 31, column 41" in words(kernels)
+    with pytest.raises(ValueError, match="channel=1.5 must be a whole number.$"):
+        app.as_channel(1.5)
 
 
 def test_bad_uploads_get_one_sentence(client, tmp_path, monkeypatch):
@@ -189,10 +257,10 @@ def test_bad_uploads_get_one_sentence(client, tmp_path, monkeypatch):
     Image.new("L", (5000, 2)).save(tmp_path / "long.png")
     for name, message in {"empty.png": "is empty", "text.png": "is not a PNG", "cut.png": "cut.png",
                           "long.png": "5000x2 pixels; at most 4096"}.items():  # fmt: skip
-        assert message in refusal(client, handle(tmp_path / name), "nuclei", api_name="/upload_image")
-    assert "<b>" not in refusal(client, handle(tmp_path / "<b>bold.png"), "nuclei", api_name="/upload_image")
+        assert message in refusal(client, handle(tmp_path / name), "nuclei", "pooled", api_name="/upload_image")
+    assert "<b>" not in refusal(client, handle(tmp_path / "<b>bold.png"), "nuclei", "pooled", api_name="/upload_image")
     monkeypatch.setattr(app, "MAX_UPLOAD", 100)
-    assert "at most 0 MB" in refusal(client, handle(good), "nuclei", api_name="/upload_image")
+    assert "at most 0 MB" in refusal(client, handle(good), "nuclei", "pooled", api_name="/upload_image")
     assert scratch_files() == []
 
 
@@ -205,7 +273,7 @@ def handle(path: Path):
 def test_a_file_over_the_limit_is_refused_by_the_server(client, tmp_path):
     (tmp_path / "huge.png").write_bytes(bytes(app.MAX_UPLOAD + 2**20))
     with pytest.raises(Exception, match="(?i)size|413|large"):
-        client.predict(handle(tmp_path / "huge.png"), "nuclei", api_name="/upload_image")
+        client.predict(handle(tmp_path / "huge.png"), "nuclei", "pooled", api_name="/upload_image")
     assert scratch_files() == []
 
 
@@ -214,7 +282,7 @@ def test_files_of_this_computer_cannot_be_asked_for(client, server):
 
     mine = str(Path(__file__).resolve())
     assert httpx.get(f"{server}gradio_api/file={mine}").status_code == 403
-    data = {"data": [{"path": mine, "meta": {"_type": "gradio.FileData"}}, "nuclei"]}
+    data = {"data": [{"path": mine, "meta": {"_type": "gradio.FileData"}}, "nuclei", "pooled"]}
     event = httpx.post(f"{server}gradio_api/call/upload_image", json=data).json()["event_id"]
     answer = httpx.get(f"{server}gradio_api/call/upload_image/{event}").text
     assert "event: error" in answer and Path(mine).exists()
@@ -230,7 +298,7 @@ def test_an_upload_that_is_no_longer_kept_says_so(client, tmp_path):
     for i in range(1, app.KEEP_UPLOADS + 1):
         upload(other, tmp_path / f"{i}.png")
     assert len(app.uploads) == app.KEEP_UPLOADS
-    assert "upload it again" in refusal(client, 1, 1, -1, "nuclei", api_name="/inspect_pixel")
+    assert "upload it again" in refusal(client, 1, 1, -1, "nuclei", "pooled", api_name="/inspect_pixel")
 
 
 def test_without_weights_the_page_says_so_and_offers_the_control_alone(tmp_path, monkeypatch):
@@ -238,7 +306,7 @@ def test_without_weights_the_page_says_so_and_offers_the_control_alone(tmp_path,
     monkeypatch.setattr(app, "explorer", Explorer())
     app.look.cache_clear()
     assert [family for _, family in app.offers(app.FIRST)] == [UNTRAINED]
-    _, _, note, overview, *_ = app.show(app.FIRST, "nuclei")
+    _, _, _, note, overview, *_ = app.show(app.FIRST, "nuclei", "pooled")
     assert "Weights are missing in assets/: nuclei-structure.safetensors" in words(note)
     assert "random weights" in words(note) and "Random weights, as a control" in words(overview)
 
@@ -274,10 +342,14 @@ def test_the_command_line(monkeypatch, capsys):
     monkeypatch.setattr(app, "build", lambda: page)
     monkeypatch.setattr(app, "launch", lambda page, **given: seen.update(given) or ("app", "http://here/", None))
     monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: seen.update({number: handler}))
     app.main([])
+    with pytest.raises(SystemExit):  # an orderly end: the folder for uploads goes with it
+        seen.pop(signal.SIGTERM)(signal.SIGTERM, None)
     assert seen == {"port": None, "browser": True, "waits": True}
     assert capsys.readouterr().out == "The demo runs at http://here/ (Ctrl+C ends it).\n"
     app.main(["--port", "8123", "--no-browser"])
+    seen.pop(signal.SIGTERM)
     assert seen == {"port": 8123, "browser": False, "waits": True}
     monkeypatch.setenv("CI", "true")
     app.main([])
@@ -371,7 +443,8 @@ def test_the_page_opens_with_its_point_made(opened):
     assert max(lead["y"] + lead["height"], last["y"] + last["height"]) <= 768  # image and all six maps, no scrolling
     kernels = page.page.locator("#sg-kernels .sg-many svg")
     assert kernels.count() == 8 and kernels.last.bounding_box()["y"] < 768
-    assert "only block by block" in page.page.locator("#sg-overview .sg-message").inner_text()
+    message = page.page.locator("#sg-overview .sg-message").inner_text()
+    assert "only block by block" in message and "compare with “guidance zeroed”" in message
     widths = {round(page.page.locator("#sg-overview .sg-cell svg").nth(i).bounding_box()["width"]) for i in range(6)}
     assert len(widths) == 1
 
@@ -403,7 +476,13 @@ def test_the_keyboard_alone_is_enough(opened):
     page.wait_for_pixel(y + 1, x + 10)
     row = page.page.get_by_label(re.compile("Row y"))
     row.fill("20")
+    row.press("Enter")
     page.wait_for_pixel(20, x + 10)
+    row.fill("")
+    row.press("Tab")  # an empty field says nothing: it shows again what is selected
+    page.page.wait_for_function(
+        "y => [...document.querySelectorAll('#sg-fine input')].some(i => i.value === y)", arg="20"
+    )
     assert page.mark()[0] == 14
     x0, y0, w, h = (float(v) for v in page.plane().get_attribute("viewBox").split())
     assert y0 <= 20 < y0 + h  # what is selected comes into view
@@ -446,8 +525,8 @@ def test_another_image_other_networks_and_a_channel(opened):
     page.page.wait_for_selector("#sg-overview .sg-message:has-text('Random weights')")
     assert "nothing they show was learnt" in page.page.locator("#sg-note").inner_text()
     assert page.fields() == (str(y), str(x))
-    page.page.get_by_label(re.compile("number input for Channel")).fill("3")
-    page.page.keyboard.press("Enter")
+    page.page.get_by_label("Channel to follow").click()
+    page.page.get_by_role("option", name="3", exact=True).click()
     page.page.wait_for_selector("#sg-microscope :text('channel 3, head 1')")
 
 
@@ -459,12 +538,23 @@ def test_uploads_in_the_browser_good_and_bad(opened, tmp_path):
     chooser = page.page.locator("input[type=file]").first
     chooser.set_input_files(str(tmp_path / "mine.png"))
     page.wait_for_pixel(15, 25)
+    image = page.page.get_by_label("Image", exact=True)
+    y, x = click(page, page.plane(), (0.5, 0.3))
+    page.wait_for_pixel(y, x)
+    for key in ("Escape", "Tab"):  # a list that is opened and left without a choice changes nothing
+        image.click()
+        page.page.keyboard.press(key)
+        page.page.wait_for_timeout(500)
+        assert image.input_value() == "Your image: mine.png" and page.fields() == (str(y), str(x))
     chooser.set_input_files(str(tmp_path / "bad.png"))
     toast = page.page.locator(".toast-body").first
     toast.wait_for()
     text = toast.inner_text()
     assert "is not a PNG, JPEG, TIFF or BMP image" in text and "Traceback" not in text
-    page.wait_for_pixel(15, 25)  # the page stays as it was
+    page.wait_for_pixel(y, x)  # the page stays as it was
+    page.page.wait_for_timeout(300)
+    pills = page.page.locator(".block > .wrap span.error").all()
+    assert not any(pill.is_visible() for pill in pills)  # nothing is painted over what is still right
     assert scratch_files() == []
 
 
@@ -496,6 +586,40 @@ def test_it_fits_every_screen_in_light_and_dark(opened, width, height, scheme):
 def relative_luminance(rgb) -> float:
     linear = [c / 255 / 12.92 if c / 255 <= 0.03928 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.browser
+def test_another_comparison_in_the_browser(opened):
+    page, (y, x) = opened(), START.pixel
+    page.page.get_by_label("Compare with").click()
+    page.page.get_by_role("option", name=re.compile("guidance zeroed")).click()
+    page.page.wait_for_selector("#sg-overview .sg-row:has-text('guidance zeroed')")
+    for part in ("#sg-kernels", "#sg-microscope", "#sg-predictions"):
+        assert "guidance zeroed" in page.page.locator(part).inner_text()
+    assert page.fields() == (str(y), str(x))
+    versus = page.page.get_by_label("Compare with")  # and by keyboard
+    versus.click()
+    page.page.keyboard.press("ControlOrMeta+a")
+    page.page.keyboard.type("random")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("#sg-overview .sg-row:has-text('random weights')")
+
+
+@pytest.mark.browser
+def test_the_first_screen_of_a_phone_makes_the_point(opened):
+    page = opened(width=360, height=780)
+    lead = page.plane().bounding_box()
+    kernels = [k.bounding_box() for k in page.page.locator("#sg-kernels .sg-many svg").all()]
+    first_map = page.plane("#sg-overview .sg-grid").bounding_box()
+    assert lead["height"] < 200 and lead["y"] + lead["height"] <= min(k["y"] for k in kernels)
+    bottom = max(k["y"] + k["height"] for k in kernels)
+    assert bottom < 780 and bottom < first_map["y"]
+    y, x = click(page, page.plane(), (0.3, 0.6))
+    page.wait_for_pixel(y, x)
+    small = page.page.evaluate("""() => [...document.querySelectorAll('#sg-controls input, #sg-controls button, '
+        + '#sg-channel input, button.sg-zoom')].filter(e => e.getClientRects().length
+        && e.getBoundingClientRect().height < 40).map(e => e.outerHTML.slice(0, 80))""")
+    assert small == []  # a finger needs 40 px
 
 
 @pytest.mark.browser

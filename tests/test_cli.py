@@ -1,6 +1,7 @@
 """The command line: what works, and one sentence for what does not."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from sgdc_viz import cli
-from sgdc_viz.data import open_dataset
+from sgdc_viz.data import DATASETS, open_dataset
+from sgdc_viz.data.samples import examples
+from sgdc_viz.learn import load_checkpoint, load_pretrained
+from sgdc_viz.nn import ALL_KERNEL_SOURCES
 
 
 def run(capsys, *arguments):
@@ -63,9 +67,146 @@ def test_train_evaluate_predict_on_own_images(capsys, folder, tmp_path):
     assert Image.open(tmp_path / "masks" / "cell 0_overlay.png").size == (64, 64)
 
 
+BRIEF = ("--steps", 2, "--crop", 32, "--batch-size", 2)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """The same kind of folder, where the masks number the objects, and one image has no mask."""
+    root = tmp_path_factory.mktemp("numbered")
+    (root / "images").mkdir()
+    (root / "masks").mkdir()
+    for i, sample in enumerate(open_dataset("synthetic-nuclei", count=9, size=64, split="train")):
+        Image.fromarray(sample.image).save(root / "images" / f"{i}.png")
+        if i < 8:
+            Image.fromarray(sample.instances.astype(np.uint16)).save(root / "masks" / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def three_classes(tmp_path_factory):
+    """Background 0, a square 1, a square 2."""
+    root = tmp_path_factory.mktemp("classes")
+    (root / "images").mkdir()
+    (root / "masks").mkdir()
+    mask = np.zeros((48, 48), np.uint8)
+    mask[4:20, 4:20], mask[24:44, 24:44] = 1, 2
+    for i in range(8):
+        turned = np.rot90(mask, i)
+        Image.fromarray(np.dstack([turned * 100, turned * 50, 255 - turned * 90])).save(root / "images" / f"{i}.png")
+        Image.fromarray(turned).save(root / "masks" / f"{i}.png")
+    return root
+
+
+def test_masks_that_number_objects(capsys, numbered, tmp_path):
+    own, out = ("--data", "folder", "--root", numbered), tmp_path / "run"
+    code, _, error = run(capsys, "train", *own, *BRIEF, "--out", out)
+    assert code == 2 and "has no mask" in error and "--skip-unpaired" in error and len(error.splitlines()) == 1
+    code, _, error = run(capsys, "train", *own, "--skip-unpaired", *BRIEF, "--out", out)
+    last = error.splitlines()[-1]  # after the progress bar
+    assert code == 2 and last.startswith("error: 'masks/") and "0, 1, 2" in last and "--instances" in last
+    own += ("--skip-unpaired", "--instances")
+    assert run(capsys, "train", *own, *BRIEF, "--out", tmp_path / "again")[0] == 0
+    model = tmp_path / "again" / "model.safetensors"
+    code, told, _ = run(capsys, "evaluate", "--checkpoint", model, *own, "--split", "all")
+    assert code == 0 and "8 images" in told and "too few" not in told
+    code, told, _ = run(capsys, "evaluate", "--checkpoint", model, *own)
+    assert code == 0 and told.count("(too few images for an interval)") == 6  # one or two images in the test split
+    picture = numbered / "images" / "0.png"
+    assert run(capsys, "predict", picture, "--checkpoint", model, "--out", tmp_path / "masks")[0] == 0
+    assert set(np.unique(Image.open(tmp_path / "masks" / "0_mask.png"))) <= {0, 255}
+    arguments = (tmp_path / "again", "--name", "mine", *own, "--out", tmp_path / "assets")
+    (tmp_path / "assets").mkdir()
+    assert run(capsys, "publish", *arguments)[0] == 0
+    assert load_checkpoint(tmp_path / "assets" / "mine.safetensors").info.metrics["summary"]["images"] > 0
+
+
+def test_masks_of_three_classes(capsys, three_classes, tmp_path):
+    own, out = ("--data", "folder", "--root", three_classes), tmp_path / "run"
+    code, _, error = run(capsys, "train", *own, *BRIEF, "--out", tmp_path / "binary")
+    assert code == 2 and "--num-classes" in error.splitlines()[-1]
+    assert run(capsys, "train", *own, "--num-classes", 3, *BRIEF, "--out", out)[0] == 0
+    model = out / "model.safetensors"
+    assert load_checkpoint(model).config.num_classes == 3
+    code, _, error = run(capsys, "evaluate", "--checkpoint", model, *own)
+    assert code == 2 and "do not belong together" in error
+    report = tmp_path / "report.json"
+    code, told, _ = run(capsys, "evaluate", "--checkpoint", model, *own, "--num-classes", 3, "--json", report)
+    assert code == 0 and "test" in told
+    assert {"class_1_iou", "class_2_iou"} <= set(json.loads(report.read_text())["summary"])
+    picture = three_classes / "images" / "0.png"
+    assert run(capsys, "predict", picture, "--checkpoint", model, "--out", tmp_path / "masks")[0] == 0
+    assert set(np.unique(Image.open(tmp_path / "masks" / "0_mask.png"))) <= {0, 1, 2}
+    code, _, error = run(capsys, "publish", out, "--name", "mine", *own, "--out", tmp_path)
+    assert code == 2 and "do not belong together" in error and not (tmp_path / "mine.md").exists()
+
+
+def test_train_starts_from_a_shipped_model(capsys, folder, tmp_path):
+    out = tmp_path / "run"
+    start = ("--init", "synthetic-structure", "--learning-rate", 0)
+    code, told, error = run(capsys, "train", "--data", "folder", "--root", folder, *BRIEF, *start, "--out", out)
+    assert code == 0, error
+    ours, shipped = load_checkpoint(out / "model.safetensors"), load_pretrained("synthetic-structure")
+    for (name, mine), theirs in zip(ours.named_parameters(), shipped.parameters(), strict=True):
+        assert mine.equal(theirs), name
+
+
+def test_two_images_are_too_few(capsys, folder, tmp_path):
+    for part in ("images", "masks"):
+        (tmp_path / "own" / part).mkdir(parents=True)
+        for name in ("cell 0.png", "cell 1.png"):
+            (tmp_path / "own" / part / name).write_bytes((folder / part / name).read_bytes())
+    code, _, error = run(capsys, "train", "--data", "folder", "--root", tmp_path / "own", "--out", tmp_path / "out")
+    assert code == 2 and "at least 3 images are needed to make train, val and test" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_that_is_a_file_is_refused(capsys, folder, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    picture = folder / "images" / "cell 0.png"
+    for arguments in (
+        ("predict", picture, "--checkpoint", "synthetic-structure"),
+        ("look", picture, "--networks", "untrained"),
+        ("train", "--data", "folder", "--root", folder, *BRIEF),
+    ):
+        code, _, error = run(capsys, *arguments, "--out", tmp_path / "taken")
+        assert code == 2 and error.startswith("error: --out '") and "is a file: give the name of a folder" in error
+        assert len(error.splitlines()) == 1 and (tmp_path / "taken").read_text() == "mine"
+
+
+def help_of(command):
+    """The help as one line of words, without the frame."""
+    done = subprocess.run([sys.executable, "-m", "sgdc_viz", command, "--help"], capture_output=True, text=True,
+                          env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.replace("│", " ").split())
+
+
+def test_help_lists_every_name_and_flags_take_no_value():
+    told = help_of("train")
+    for name in (*DATASETS, *ALL_KERNEL_SOURCES, "fp16 on a GPU only", "shipped model"):
+        assert name in told, name
+    for flag in ("--resume", "--small", "--instances", "--skip-unpaired"):
+        after = told.partition(f"{flag} ")[2]
+        assert after and not after.startswith(("<", "BOOL", "bool")), flag
+    assert "--num-classes" in told and "..." not in told
+    for command in ("publish", "history"):
+        told = help_of(command)
+        assert "RUN" in told and "For maintainers" in told and "--out of train" in told and DATASETS[-1] in told
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
+        (("train", "--data", "synthetic-nuclei", "--instances", "--out", "OUT"), "--instances is no option of synthet"),
+        (("train", "--data", "isic2016", "--num-classes", "3", "--out", "OUT"), "it is for folder"),
+        (("train", "--data", "conic", "--skip-unpaired", "--out", "OUT"), "it is for isic2016, "),
+        (("train", "--data", "cats", "--instances", "--out", "OUT"), "unknown data set 'cats'"),
+        (("train", "--data", "folder", "--root", "ROOT", "--num-classes", "0", "--out", "OUT"), "num_classes=0"),
+        (("train", "--data", "folder", "--root", "ROOT", "--longest-side", "-3", "--out", "OUT"), "--longest-side 0"),
+        (("train", "--data", "bbbc038", "--out", "OUT"), "on the command line --root"),
+        (("look", "cell", "--networks", "untrained", "--zoom", "0", "--out", "OUT"), "--zoom 0"),
+        (("look", "nosuch", "--out", "OUT"), ", ".join(e.key for e in examples())),
         (("evaluate", "--checkpoint", "no-such", "--data", "synthetic-nuclei"), "no shipped model 'no-such'"),
         (("train", "--data", "cats", "--out", "OUT"), "unknown data set 'cats'"),
         (("train", "--data", "bbbc038", "--out", "OUT"), "root"),
@@ -75,8 +216,8 @@ def test_train_evaluate_predict_on_own_images(capsys, folder, tmp_path):
         (("predict", "gone.png", "--checkpoint", "nuclei-structure", "--out", "OUT"), "gone.png"),
     ],
 )
-def test_mistakes_get_one_sentence(capsys, tmp_path, arguments, says):
-    arguments = [tmp_path / "out" if a == "OUT" else a for a in arguments]
+def test_mistakes_get_one_sentence(capsys, tmp_path, folder, arguments, says):
+    arguments = [{"OUT": tmp_path / "out", "ROOT": folder}.get(a, a) for a in arguments]
     code, _, error = run(capsys, *arguments)
     assert code == 2 and says in error
     assert error.startswith("error: ") and len(error.strip().splitlines()) == 1 and "Traceback" not in error

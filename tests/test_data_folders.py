@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sgdc_viz.data import DATASETS, load_image, load_mask, open_dataset
-from sgdc_viz.data.folders import deal
-from sgdc_viz.data.images import load_labels
+from sgdc_viz.data.folders import dataset_options, deal
+from sgdc_viz.data.images import load_labels, numbers_in
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -361,6 +361,103 @@ def test_plain_folder_instances_and_classes(tmp_path):
 # ---------------------------------------------------------------------------------------------- errors
 
 
+def own(tmp_path, mask, kind="PNG"):
+    """A plain folder with one image whose mask this is."""
+    suffix = {"PNG": "png", "JPEG": "jpg", "TIFF": "tif"}[kind]
+    files = {"images/a.png": encode(picture(0, *mask.shape[:2])), f"masks/a.{suffix}": encode(mask, kind)}
+    return write(tmp_path, files, "folder")
+
+
+def numbered(count, dtype=np.uint8, step=1):
+    """Objects of 4 x 4 pixels, a pixel apart, with the numbers step, 2 * step, ..."""
+    mask = np.zeros((5 * count + 1, 6), dtype)
+    for i in range(count):
+        mask[5 * i + 1 : 5 * i + 5, 1:5] = step * (i + 1)
+    return mask
+
+
+@pytest.mark.parametrize(
+    "mask, kind, told",
+    [
+        (numbered(2), "PNG", "0, 1, 2:"),
+        (numbered(3), "PNG", "0, 1, 2, 3:"),
+        (numbered(9), "PNG", r"0, 1, 2, 3, 4, \.\.\. 9:"),
+        (numbered(254), "PNG", r"0, 1, 2, 3, 4, \.\.\. 254:"),
+        (numbered(600, np.uint16), "PNG", r"0, 1, 2, 3, 4, \.\.\. 600:"),
+        (numbered(600, np.uint16), "TIFF", r"0, 1, 2, 3, 4, \.\.\. 600:"),
+        (numbered(5, step=40), "PNG", r"0, 40, 80, 120, 160, \.\.\. 200:"),  # a crop of a larger map
+    ],
+)  # fmt: skip
+def test_numbers_are_not_taken_for_a_mask(tmp_path, mask, kind, told):
+    dataset = open_dataset("folder", own(tmp_path, mask, kind))
+    with pytest.raises(ValueError, match=f"masks/a.*holds the values {told}.*--instances.*--num-classes") as caught:
+        dataset[0]
+    assert "instances=True" in str(caught.value) and "num_classes=N" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    objects = open_dataset("folder", own(tmp_path, mask, kind), instances=True)[0]
+    np.testing.assert_array_equal(objects.instances, mask)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.integers(12, 90),
+    radius=st.floats(1, 30),
+    blur=st.floats(0.3, 4),
+    peak=st.sampled_from([1, 100, 200, 254, 255, 4095, 65535]),
+    quality=st.sampled_from([None, 30, 50, 75, 90, 95]),
+    shrink=st.integers(1, 4),
+)
+def test_soft_outlines_and_jpeg_noise_are_no_numbers(size, radius, blur, peak, quality, shrink):
+    """A disc, antialiased by a blur or by making it smaller, then saved as JPEG or not, stays a mask."""
+    from scipy.ndimage import gaussian_filter
+
+    y, x = np.ogrid[:size, :size]
+    disc = ((y - size / 2.1) ** 2 + (x - size / 1.9) ** 2 < radius**2).astype(float)
+    soft = gaussian_filter(disc, blur)[::shrink, ::shrink]
+    if quality is None:
+        values = np.round(soft / max(soft.max(), 1e-9) * peak).astype(np.uint16)
+    else:
+        grey = np.round(disc * 255).astype(np.uint8)
+        values = np.asarray(Image.open(io.BytesIO(encode(grey, "JPEG", quality=quality))))
+    assert numbers_in(values) is None
+
+
+def test_ramps_floats_and_two_values_are_no_numbers():
+    ramp = np.arange(256, dtype=np.uint8).repeat(4).reshape(1, -1).repeat(4, 0)
+    for values in (ramp, numbered(3) / 3, numbered(1), np.zeros((5, 5), np.uint8), np.array([[0, 128, 255]], np.uint8)):
+        assert numbers_in(values) is None
+
+
+def test_masks_in_colour_go_by_their_brightest_channel(tmp_path):
+    mask = np.zeros((12, 16, 3), np.uint8)
+    mask[1:5, 1:5], mask[6:10, 1:5], mask[1:5, 8:12] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    assert open_dataset("folder", own(tmp_path, mask))[0].mask.sum() == 48
+    mask[1:5, 1:5], mask[6:10, 1:5], mask[1:5, 8:12] = (1, 1, 1), (2, 2, 2), (3, 3, 3)
+    with pytest.raises(ValueError, match="0, 1, 2, 3:"):
+        open_dataset("folder", own(tmp_path, mask))[0]
+
+
+def test_too_few_images_for_three_parts(tmp_path):
+    for count in (1, 2, 3):
+        files = {f"images/{i}.png": encode(picture(i)) for i in range(count)}
+        files |= {f"masks/{i}.png": encode(disc(i)) for i in range(count)}
+        root = write(tmp_path / str(count), files, "folder")
+        if count == 3:
+            assert [len(open_dataset("folder", root, split)) for split in SHARES] == [1, 1, 1]
+            continue
+        with pytest.raises(
+            ValueError, match=f"at least 3 images are needed to make train, val and test, found {count}"
+        ):
+            open_dataset("folder", root, "val")
+
+
+def test_every_data_set_tells_its_options():
+    assert dataset_options("folder") == ["skip_unpaired", "instances", "num_classes", "kind"]
+    assert dataset_options("conic") == [] and dataset_options("ph2") == ["skip_unpaired"]
+    assert {"count", "nuclei", "size"} <= set(dataset_options("synthetic-nuclei"))
+    assert "nuclei" not in dataset_options("synthetic-dermoscopy")
+
+
 @pytest.mark.parametrize("name", [n for n in DATASETS if not n.startswith("synthetic")])
 def test_a_wrong_root_says_what_was_expected_and_found(tmp_path, name):
     (tmp_path / "holiday").mkdir()
@@ -372,7 +469,7 @@ def test_a_wrong_root_says_what_was_expected_and_found(tmp_path, name):
         open_dataset(name, tmp_path / "nowhere")
     with pytest.raises(ValueError, match="neither a folder nor a readable zip"):
         open_dataset(name, tmp_path / "holiday/notes.txt")
-    with pytest.raises(ValueError, match="needs root="):
+    with pytest.raises(ValueError, match=r"needs its root, .*on the command line --root\."):
         open_dataset(name)
 
 
@@ -382,6 +479,8 @@ def test_images_without_masks_are_named(tmp_path):
     del files["ISBI2016_ISIC_Part1_Test_Data/ISIC_0000021.jpg"]
     root = write(tmp_path, files, "zips")
     with pytest.raises(ValueError, match="ISIC_0000004.jpg' has no mask; mask '.*ISIC_0000021_segmentation.png' has"):
+        open_dataset("isic2016", root)
+    with pytest.raises(ValueError, match="skip_unpaired=True, on the command line --skip-unpaired"):
         open_dataset("isic2016", root)
     assert len(open_dataset("isic2016", root, skip_unpaired=True)) == 25
 

@@ -236,6 +236,34 @@ def test_output_is_an_average_of_the_input(padding):
     assert out.min() >= (0 if padding == "zeros" else x.min() - 1e-9)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    signal=st.lists(st.floats(-10, 10), min_size=1, max_size=20),
+    kernel=st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda taps: sum(taps) > 0.1),
+)
+def test_one_kernel_for_all_pixels_never_adds_variation(signal, kernel):
+    """Non-negative, sum one: the output is an average of shifted copies, none of which varies more than the input."""
+    x = torch.tensor(signal, dtype=torch.float64)
+    taps = torch.tensor(kernel, dtype=torch.float64)
+    kernels = torch.zeros(1, 1, 5, 5, 1, len(x), dtype=torch.float64)
+    kernels[0, 0, 2] = (taps / taps.sum())[:, None, None]  # the middle row of 5 x 5
+    out = dynamic_conv2d(x.view(1, 1, 1, -1), kernels.flatten(2, 3), "replicate").flatten()
+    assert out.diff().abs().sum() <= x.diff().abs().sum() + 1e-9
+
+
+def test_kernels_that_average_on_one_side_steepen_a_blurred_step_and_do_not_overshoot():
+    """Per-pixel averaging is no low-pass filter: left of the step look left, right of it look right (Kuwahara)."""
+    x = torch.linspace(-5, 5, 60, dtype=torch.float64).sigmoid()[None, None, None]
+    kernels = torch.zeros(1, 1, 7, 7, 1, 60, dtype=torch.float64)
+    kernels[0, 0, 3, :4, :, :30] = 1 / 4  # this pixel and three to its left
+    kernels[0, 0, 3, 3:, :, 30:] = 1 / 4  # this pixel and three to its right
+    out = dynamic_conv2d(x, kernels.flatten(2, 3), "replicate")
+    assert out.diff().max() > 2 * x.diff().max()
+    assert x.min() <= out.min() and out.max() <= x.max()
+    everywhere = dynamic_conv2d(x, kernels[..., :1].expand_as(kernels).flatten(2, 3), "replicate")
+    assert everywhere.diff().max() <= x.diff().max()  # one of the two kernels for all pixels: no steeper
+
+
 def test_renormalize_survives_a_kernel_that_looks_only_outside():
     """All mass on a tap outside the image: there is nothing to average. Give 0 and finite gradients, not NaN."""
     x, _ = random_inputs(batch=1, heads=1, per_head=2, height=4, width=4)

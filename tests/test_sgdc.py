@@ -360,6 +360,37 @@ class TestPaddingOption:
             SGDC(8, heads=2, kernel_source="oracle")
 
 
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        (dict(dim=0), "dim=0 must be 1 or more"),
+        (dict(guidance_channels=0), "guidance_channels=0 must be 1 or more"),
+        (dict(mlp_ratio=0.1), "mlp_ratio=0.1 leaves the MLP no channel at dim=8"),
+        (dict(mlp_ratio=-1), "mlp_ratio=-1"),
+    ],
+)
+def test_widths_are_checked(changes, told):
+    with pytest.raises(ValueError, match=told):
+        make("structure", **changes)
+
+
+@pytest.mark.parametrize(
+    "x, guidance, told",
+    [
+        ((2, 6, 9, 10), (2, 3, 9, 10), r"x must have shape \[B, 8, H, W\], got \[2, 6, 9, 10\]"),
+        ((8, 9, 10), (2, 3, 9, 10), r"x must have shape \[B, 8, H, W\], got \[8, 9, 10\]"),
+        ((2, 8, 9, 10), (2, 4, 9, 10), r"guidance must have shape \[B, 3, H, W\], got \[2, 4, 9, 10\]"),
+        ((2, 8, 9, 10), (3, 9, 10), r"guidance must have shape \[B, 3, H, W\], got \[3, 9, 10\]"),
+        ((2, 8, 9, 10), (1, 3, 9, 10), r"guidance is of 1 image\(s\) and x of 2"),
+    ],
+)
+def test_inputs_are_checked(x, guidance, told):
+    with pytest.raises(ValueError, match=told):
+        make("structure")(torch.zeros(x), torch.zeros(guidance))
+    if "guidance" in told:  # which the other sources do not read
+        make("semantic")(torch.zeros(x), torch.zeros(guidance))
+
+
 def test_drop_path_keeps_the_mean():
     torch.manual_seed(0)
     out = DropPath(0.25).train()(torch.ones(4000, 1, 1, 1))

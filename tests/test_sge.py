@@ -257,3 +257,16 @@ def test_bad_arguments_are_named():
         SGE(6, 4, mid_channels=10)
     with pytest.raises(ValueError, match="reduction=0"):
         SGE(6, 4, reduction=0)
+    for name in ("deep_channels", "shallow_channels", "mid_channels", "guidance_channels"):
+        with pytest.raises(ValueError, match=f"{name}=0 must be 1 or more"):
+            SGE(**{"deep_channels": 6, "shallow_channels": 4, name: 0})
+
+
+def test_bad_inputs_are_named():
+    sge, (deep, shallow) = small_sge(), features()
+    with pytest.raises(ValueError, match=rf"deep must have shape \[B, {deep.shape[1]}, H, W\], got"):
+        sge(deep[:, 1:], shallow)
+    with pytest.raises(ValueError, match=rf"shallow must have shape \[B, {shallow.shape[1]}, H, W\], got"):
+        sge(deep, shallow[0])
+    with pytest.raises(ValueError, match=f"deep is of {len(deep)} image.s., shallow of 1"):
+        sge(deep, shallow[:1])

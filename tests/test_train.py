@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from sgdc_viz.data import Sample, open_dataset
-from sgdc_viz.learn import TrainConfig, evaluate, fit, load_checkpoint
+from sgdc_viz.learn import (
+    TrainConfig,
+    evaluate,
+    fit,
+    list_pretrained,
+    load_checkpoint,
+    load_pretrained,
+    save_checkpoint,
+    start_from,
+)
 from sgdc_viz.learn.checkpoints import read_safetensors
 from sgdc_viz.learn.train import make_batch
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
@@ -175,11 +184,38 @@ def test_diverging_loss_is_named_and_the_model_stays_usable(samples):
         ({"steps": 0}, "steps=0"),
         ({"mixed_precision": "int8"}, "int8"),
         ({"batch_size": 0}, "batch"),
+        ({"longest_side": 0}, "longest_side=0"),
     ],
 )
 def test_settings_are_checked(change, says):
     with pytest.raises(ValueError, match=says):
         TrainConfig(**change)
+
+
+def test_fp16_needs_a_gpu(samples):
+    for cpu in {True, not torch.cuda.is_available()}:
+        with pytest.raises(ValueError, match="'fp16' .*needs a GPU"):
+            fit(tiny(), samples, config=TrainConfig(steps=1, mixed_precision="fp16", **QUICK), progress=False, cpu=cpu)
+
+
+def test_start_from_a_shipped_model_or_a_file(tmp_path):
+    name = list_pretrained()[0]
+    shipped = load_pretrained(name)
+    model = SGDCNet(shipped.config)
+    assert not weights_equal(model, shipped)
+    start_from(model, name)
+    assert weights_equal(model, shipped)
+    other = tiny(seed=3)
+    start_from(other, save_checkpoint(tmp_path / "mine.safetensors", tiny(seed=1)))
+    assert weights_equal(other, tiny(seed=1))
+    with pytest.raises(ValueError, match=f"{name}.*another architecture.*mid_channels 32 there, 8 here"):
+        start_from(other, name)
+    with pytest.raises(ValueError, match="'pooled' blocks, whose weights do not fit the 'dyconv' blocks"):
+        start_from(
+            tiny(kernel_source="dyconv"), save_checkpoint(tmp_path / "p.safetensors", tiny(kernel_source="pooled"))
+        )
+    with pytest.raises(ValueError, match="no shipped model 'nuclei'"):
+        start_from(other, "nuclei")
 
 
 def test_no_images(samples):

@@ -312,6 +312,30 @@ def test_overview_claims_outlines_only_where_they_were_measured():
     assert control.message.startswith("Random weights")
 
 
+def test_overview_says_when_both_are_fine_when_both_are_alike_and_which_follows_edges():
+    grey = IMAGE.mean(2).reshape(20, 2, 28, 2).mean((1, 3)).astype(np.float32)
+    follows, noise = BlockMaps(grey, grey, grey, 0.0), maps()["guided"]
+    weak = BlockMaps(*[grey / 100] * 3, 0.0)
+    blocks = maps()["pooled"]
+    flat = BlockMaps(*np.ones((3, 20, 28)), 0.0)
+
+    def message(first, second, name="guidance zeroed", **more):
+        told = {"guided": first, name: second}
+        return overview(IMAGE, told, stride=2, pool_size=POOL, pixel=(0, 0), **more).message
+
+    assert "guided maps follow the outlines more closely (corr" in message(follows, noise)
+    fine = message(noise, follows)
+    assert "Both change pixel by pixel; “guidance zeroed” maps follow the outlines more closely than guided" in fine
+    assert "1.00 “guidance zeroed”" in fine
+    assert "“guidance zeroed” maps vary only 0.01" in message(follows, weak)
+    assert "follow the outlines as closely as guided ones" in message(follows, weak)
+    assert "are alike: what differs shows in the kernels" in message(follows, follows)
+    assert "Pooled gates and kernels change pixel by pixel; guided ones only" in message(blocks, noise, "pooled")
+    assert "“guidance zeroed” ones are the same everywhere" in message(follows, flat)
+    assert "neither guided nor “guidance zeroed” changes" in message(blocks, flat)
+    assert message(follows, blocks, remark="Two things.").endswith("Two things.")
+
+
 def test_the_truth_is_drawn_on_the_image_and_not_over_the_maps():
     figure = FIGURES["overview"]()
     assert len(figure.lead.outlines[0].curves) == 2
@@ -344,7 +368,8 @@ def test_the_sum_shown_is_the_networks_own_value(pixel, channel):
     for row, view in zip(figure.cells, both.values(), strict=True):
         _, patch, kernel, product, words, static, dynamic = row
         followed = dynamic.chosen
-        assert followed == (int(view.model_dynamic.abs().argmax()) if channel is None else channel)
+        values = [v.model_dynamic.abs().double().numpy() for v in both.values()]
+        assert followed == (int(np.mean(values, axis=0).argmax()) if channel is None else channel)  # one for both
         own = float(view.model_dynamic[followed])
         assert np.allclose(patch.values * kernel.values, product.values, atol=1e-6)
         assert product.values.sum() * dynamic.values[followed] == pytest.approx(own, abs=1e-5)
@@ -414,6 +439,21 @@ def test_equal_masks_and_masks_that_differ_much_say_so():
     other = some_predictions()
     other["pooled"] = Prediction(1 - other["guided"].probability, other["guided"].boundary)
     assert "differ visibly" in predictions(IMAGE, other, stride=2).message
+
+
+def test_a_small_difference_looks_small():
+    said = some_predictions()
+    near = Prediction(said["guided"].probability - 0.001, said["guided"].boundary)
+    for other, high in ((near, 0.05), (said["pooled"], 0.8)):
+        scale = predictions(IMAGE, {"guided": said["guided"], "pooled": other}, stride=2).lead.scale
+        assert scale.low == -scale.high and scale.high == pytest.approx(high, abs=0.01)
+
+
+def test_what_holds_beyond_the_image_stands_under_the_table():
+    metrics = {"iou": 0.5, "nsd1": 0.25, "hd95": 3.0}
+    figure = predictions(IMAGE, some_predictions(metrics), stride=2, truth=TRUTH, beyond="Over 9 images: 0.")
+    assert figure.summary.startswith("Over 9 images: 0. The masks differ")
+    assert "Over 9" not in predictions(IMAGE, some_predictions(), stride=2, beyond="Over 9 images: 0.").summary
 
 
 def test_metrics_are_tabled_and_undefined_ones_left_out():

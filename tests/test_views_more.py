@@ -483,6 +483,8 @@ def test_causal_tells_the_strongest_cause_and_where_it_acts():
     assert figure.message.startswith(
         "“zeroed” moves the prediction most: by 0.20 near the outline, and hardly anything"
     )
+    alone = some_causal(zeroed=change(-0.2 * RING)).message
+    assert alone.startswith("“zeroed” moves the prediction by 0.20 near the outline")  # most of one is no news
     assert "falls by 0.10" in figure.message
     near, surface, far = figure.strip
     assert [e.value for e in near.entries] == pytest.approx([0.2, 0.1, 0.01], abs=1e-6)

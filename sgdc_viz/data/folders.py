@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sgdc_viz.data.images import Sample, load_image, load_labels, load_mask
+from sgdc_viz.data.images import Sample, binary, load_image, load_labels, load_mask, load_mask_values, numbers_in
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
 
 SPLITS = ("train", "val", "test")
@@ -148,15 +148,31 @@ def open_dataset(
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; choose one of {', '.join(DATASETS)}.")
     if split is not None and split not in SPLITS:
-        raise ValueError(f"split={split!r} is not one of 'train', 'val', 'test' or None for everything.")
+        raise ValueError(
+            f"split={split!r} is not one of 'train', 'val', 'test' or, for everything, None (--split all)."
+        )
     if name.startswith("synthetic-"):
         return _open_synthetic(name, split, seed, options)
     if root is None:
-        raise ValueError(f"data set {name!r} needs root=, the folder or zip that holds it.")
+        raise ValueError(
+            f"data set {name!r} needs its root, the folder or zip that holds it: root=..., on the command line --root."
+        )
+    _check_options(name, options, dataset_options(name))
+    return _opener(name)(name, _Files(root), split, **options)
+
+
+def _opener(name: str) -> Callable[..., Dataset]:
     openers = {"ph2": _open_ph2, "conic": _open_conic, "bbbc038": _open_bbbc, "folder": _open_folder}
-    opener = openers.get(name, _open_isic)
-    _check_options(name, options, list(inspect.signature(opener).parameters)[3:])
-    return opener(name, _Files(root), split, **options)
+    return openers.get(name, _open_isic)
+
+
+def dataset_options(name: str) -> list[str]:
+    """Names of the options that `open_dataset` takes for this data set."""
+    if name.startswith("synthetic-"):
+        nuclei = name == "synthetic-nuclei"
+        dials = inspect.signature(synthetic_nuclei if nuclei else synthetic_dermoscopy).parameters.keys()
+        return sorted(dials - {"seed"} | {"count"} | ({"nuclei"} if nuclei else set()))
+    return list(inspect.signature(_opener(name)).parameters)[3:]
 
 
 def _check_options(name: str, options: dict, known: list[str]) -> None:
@@ -174,8 +190,7 @@ def _open_synthetic(name: str, split: str | None, seed: int, options: dict) -> D
     make = synthetic_nuclei if nuclei else synthetic_dermoscopy
     dials = dict(options)
     count = dials.pop("count", 1000)
-    known = set(inspect.signature(make).parameters) - {"seed", "count"} | ({"nuclei"} if nuclei else set())
-    _check_options(name, dials, [*known, "count"])
+    _check_options(name, dials, dataset_options(name))
     if not isinstance(count, int) or not 1 <= count <= _SEEDS:
         raise ValueError(f"{name}: count={count!r} must be a whole number of samples from 1 to {_SEEDS}.")
     if seed < 0:
@@ -346,6 +361,12 @@ def _choose(name: str, records: list[_Record], split: str | None, shares: tuple[
             {r.group: (r.stratum, sizes[r.group]) for r in ours}, (0.9, 0.1, 0.0) if "test" in parts else shares
         )
         kept = [r for r in records if ("test" if r.official == "test" else dealt[r.group]) == split]
+        if not kept and parts <= {None, "train"} and len(sizes) < len(SPLITS):
+            what = "images" if len(sizes) == len(ours) else "groups of images (of one slide, say)"
+            raise ValueError(
+                f"{name}: split={split!r} holds no image: at least 3 {what} are needed to make train, val and test, "
+                f"found {len(sizes)}."
+            )
     else:
         kept = [r for r in records if r.official == split]
     if not kept:
@@ -375,16 +396,27 @@ def _pair(name: str, images: dict[str, str], masks: dict[str, str], skip_unpaire
     lonely += [f"mask {masks[k]!r} has no image" for k in sorted(masks.keys() - images.keys())]
     if lonely and not skip_unpaired:
         more = f", and {len(lonely) - 5} more" if len(lonely) > 5 else ""
-        raise ValueError(f"{name}: {'; '.join(lonely[:5])}{more}; complete the files or pass skip_unpaired=True.")
+        raise ValueError(
+            f"{name}: {'; '.join(lonely[:5])}{more}; complete the files, or leave these out with skip_unpaired=True, "
+            "on the command line --skip-unpaired."
+        )
     return sorted(images.keys() & masks.keys())
 
 
-def _read_pair(files: _Files, record: _Record, labels: str = "binary", num_classes: int = 1) -> Sample:
-    """One image file and one mask file. labels: "binary", "instances" or "classes", what the mask's values mean."""
+def _read_pair(files: _Files, record: _Record, labels: str = "official", num_classes: int = 1) -> Sample:
+    """One image file and one mask file.
+
+    labels: what the mask's values mean: "binary", "instances" or "classes"; "official" is binary without the check that
+    the values are no numbers (of a public data set we know).
+    """
     image = load_image(files.read(record.image), max_side=MAX_SIDE, name=record.image)
     data, instances = files.read(record.masks[0]), None
-    if labels == "binary":
+    if labels == "official":
         mask = load_mask(data, max_side=MAX_SIDE, name=record.masks[0])
+    elif labels == "binary":
+        values = load_mask_values(data, max_side=MAX_SIDE, name=record.masks[0])
+        _refuse_numbers(values, record.masks[0])
+        mask = binary(values)
     elif labels == "instances":
         instances = _as_instances(load_labels(data, max_side=MAX_SIDE, name=record.masks[0]))
         mask = (instances > 0).astype(np.uint8)
@@ -392,11 +424,23 @@ def _read_pair(files: _Files, record: _Record, labels: str = "binary", num_class
         values = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
         if values.max() >= num_classes:
             raise ValueError(
-                f"{record.masks[0]!r} holds the class {values.max()}, but num_classes={num_classes} "
-                f"allows 0..{num_classes - 1}."
+                f"{record.masks[0]!r} holds the class {values.max()}, but num_classes={num_classes} (on the command "
+                f"line --num-classes {num_classes}) allows 0..{num_classes - 1}."
             )
         mask = values.astype(np.uint8)
     return Sample(image, mask, instances, record.name, record.group)
+
+
+def _refuse_numbers(values: np.ndarray, name: str) -> None:
+    """Half of the largest value is no border between objects and background where the values are numbers."""
+    numbers = numbers_in(values)
+    if numbers is not None:
+        told = ", ".join(map(str, numbers[:5])) + (f", ... {numbers[-1]}" if len(numbers) > 5 else "")
+        raise ValueError(
+            f"{name!r} is to be read as a mask of object and background, but holds the values {told}: if they number "
+            "the objects give instances=True (on the command line --instances), if they are N classes with the "
+            "background num_classes=N (--num-classes N), otherwise save it with the values 0 and 255 alone."
+        )
 
 
 def _as_instances(values: np.ndarray) -> np.ndarray:
@@ -442,7 +486,9 @@ def _open_isic(name: str, files: _Files, split: str | None, skip_unpaired: bool 
 def _open_ph2(name: str, files: _Files, split: str | None, skip_unpaired: bool = False) -> Dataset:
     """IMD*/IMD*_Dermoscopic_Image/*.bmp with IMD*/IMD*_lesion/*.bmp. External test only: there is no train or val."""
     if split in ("train", "val"):
-        raise ValueError(f"ph2 is an external test set: split={split!r} does not exist, use 'test' or None.")
+        raise ValueError(
+            f"ph2 is an external test set: split={split!r} does not exist, use 'test', or None (--split all)."
+        )
     images, masks = {}, {}
     for key in files:
         found = re.search(r"(IMD\d+)_(Dermoscopic_Image|lesion)/[^/]+\.(bmp|png|jpe?g)$", key, re.IGNORECASE)
@@ -471,13 +517,16 @@ def _open_folder(
 
     Folders named train, val and test are kept as the split; without them the names are hashed, 70/15/15. Every image
     is its own group: if several of yours show the same patient or slide, make the train/val/test folders yourself.
+
+    A mask is one object, or all objects alike, and background. If its values number objects or classes say so with
+    `instances` or `num_classes`: reading it stops otherwise, because half of the largest number means nothing.
     """
     if not 1 <= num_classes <= 256:
         raise ValueError(f"folder: num_classes={num_classes} must be 1 (binary) to 256, background included.")
     if instances and num_classes != 1:
         raise ValueError(
-            f"folder: instances=True and num_classes={num_classes} exclude each other (one mask file "
-            "holds either object numbers or classes); choose one."
+            f"folder: instances=True and num_classes={num_classes} (--instances and --num-classes {num_classes}) "
+            "exclude each other: one mask file holds either object numbers or classes; choose one."
         )
     images, masks = {}, {}
     for key in files:

@@ -64,13 +64,44 @@ def load_mask(source: str | Path | bytes, max_side: int = 4096, name: str | None
     So 0/1, 0/255, 16-bit and antialiased masks all work; an all-zero file is an empty mask. Colours count by their
     brightest channel, and transparency is ignored. Arguments and errors as `load_image`.
     """
+    return binary(load_mask_values(source, max_side, name))
+
+
+def binary(values: np.ndarray) -> np.ndarray:
+    """Values of a mask file [H, W] -> uint8 [H, W]: 1 where the value is over half of the largest."""
+    return (values > values.max() / 2).astype(np.uint8)
+
+
+def numbers_in(values: np.ndarray) -> np.ndarray | None:
+    """The distinct values of a mask file [H, W] if they look like numbers of objects or classes; None if they do not.
+
+    A drawn mask has two values. A mask that was resized, blurred or saved as JPEG has many, but those in between only
+    along outlines and, in a file of 8 or 16 bits, up to 255 or 65535. So these are numbers: 0, 1, 2 ... n without a
+    gap (with or without the 0) for an n under 32; or any values, the largest being none of 255 and 65535, of which at
+    least half of the middle ones (an eighth to seven eighths of the largest) fill a square of 2 x 2 pixels somewhere.
+    """
+    if values.dtype.kind not in "iu":
+        return None
+    found = np.unique(values)
+    largest = int(found[-1])
+    if len(found) < 3 or found[0] < 0 or largest in (255, 65535):
+        return None
+    if largest < 32 and largest - int(found[0]) == len(found) - 1:
+        return found
+    corner = values[1:, 1:]
+    solid = (corner == values[:-1, 1:]) & (corner == values[1:, :-1]) & (corner == values[:-1, :-1])
+    middle = found[(found > largest / 8) & (found < largest * 7 / 8)]
+    flat = np.isin(middle, corner[solid])
+    return found if len(middle) and flat.mean() >= 0.5 else None
+
+
+def load_mask_values(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
+    """The values of a mask file as they are, [H, W]; of colours the brightest channel. Arguments as `load_image`."""
     image, name = _open(source, max_side, name)
     if image.mode == "1" or (image.mode != "L" and not image.mode.startswith(("I", "F"))):
         image = _convert(image, "L" if image.mode == "1" else "RGB", name)
     values = np.asarray(image)
-    if values.ndim == 3:
-        values = values.max(2)
-    return (values > values.max() / 2).astype(np.uint8)
+    return values.max(2) if values.ndim == 3 else values
 
 
 def load_labels(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:

@@ -60,7 +60,9 @@ def to_scale(image: np.ndarray | Sample, longest_side: int | None) -> np.ndarray
     if longest_side is None:
         return image
     if longest_side < 1:
-        raise ValueError(f"longest_side={longest_side} must be at least 1 pixel, or None to keep the size.")
+        raise ValueError(
+            f"longest_side={longest_side} must be at least 1 pixel (None or --longest-side 0: keep the size)."
+        )
     pixels = image.image if isinstance(image, Sample) else image
     height, width = pixels.shape[:2]
     scale = longest_side / max(height, width)

@@ -8,15 +8,16 @@ explorer.compare("nuclei", image, {"guided": Arm(), "guidance zeroed": Arm(chang
 watch(image).training((40, 52))                    # a training, step by step
 """
 
-from .arms import CHANGES, CONTROLS, POOL_SIZES, Arm
+from .arms import CHANGES, COMPARISONS, CONTROLS, POOL_SIZES, Arm
 from .explorer import ARMS, Explorer
 from .film import Film, watch
-from .networks import FAMILIES, UNTRAINED, families, fit, load_network, missing_weights
+from .networks import FAMILIES, UNTRAINED, Place, families, fit, load_network, missing_weights
 from .pair import Pair
 from .runs import Run, run_network
 from .several import causal, statistic_by_distance
 
 __all__ = [
-    "ARMS", "CHANGES", "CONTROLS", "FAMILIES", "POOL_SIZES", "UNTRAINED", "Arm", "Explorer", "Film", "Pair", "Run",
-    "causal", "families", "fit", "load_network", "missing_weights", "run_network", "statistic_by_distance", "watch",
+    "ARMS", "CHANGES", "COMPARISONS", "CONTROLS", "FAMILIES", "POOL_SIZES", "UNTRAINED", "Arm", "Explorer", "Film",
+    "Pair", "Place", "Run", "causal", "families", "fit", "load_network", "missing_weights", "run_network",
+    "statistic_by_distance", "watch",
 ]  # fmt: skip

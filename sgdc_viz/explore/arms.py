@@ -69,6 +69,17 @@ class Arm:
             )
 
 
+POOLED_CONTEXT = {p: f"context pooled, p = {'whole image' if p is None else p}" for p in (2, 4, 8, 16, None)}
+# Row name -> what the guided network is compared with. The first is another network, trained without guidance and with
+# kernels per block: two differences at once. The others are the guided network itself with one thing changed.
+COMPARISONS = {
+    "pooled": Arm("pooled"),
+    **{change: Arm(change=change) for change in ("guidance zeroed", "guidance shuffled", "kernels permuted")},
+    **{name: Arm(change=pooled_change(p)) for p, name in POOLED_CONTEXT.items()},
+    RANDOM: Arm(change=RANDOM),
+}
+
+
 @contextmanager
 def changed(
     network: SGDCNet, change: str | None, image: torch.Tensor, mask: np.ndarray | None = None

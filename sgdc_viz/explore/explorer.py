@@ -13,11 +13,12 @@ from sgdc_viz.nn import SGDCNet
 from sgdc_viz.views import SGEStages
 
 from .arms import RANDOM, Arm
-from .networks import SOURCES, UNTRAINED, fit, load_network
+from .networks import SOURCES, UNTRAINED, fit, load_network, place
 from .pair import Pair
 from .runs import Run, run_network, run_patched, run_stages
 
 ARMS = {name: Arm(source) for name, source in SOURCES.items()}
+TINY = 32  # pixels of the shorter side below which a trained network sees too little to say anything
 KEEP_LIGHT = 64  # maps and predictions without a recording; 2 MB each for a 512 x 512 image
 
 
@@ -71,11 +72,18 @@ class Explorer:
         with self._lock:
             networks = [self._network(family, arm) for arm in arms.values()]
         info = getattr(networks[0], "info", None)
-        image, truth, notes = fit(image, truth, info.data.get("longest_side") if info else None)
+        longest_side, given = info.data.get("longest_side") if info else None, image.shape[:2]
+        image, truth, notes = fit(image, truth, longest_side)
+        if min(*given, *image.shape[:2]) < TINY and info is not None:
+            crop = info.training.get("config", {}).get("crop")
+            windows = f"windows of {crop} × {crop} pixels" if crop else "larger ones"
+            notes += (f"The image is too small: the networks were trained on {windows}; what they show here means "
+                      "nothing.",)  # fmt: skip
         key = _digest(image)
         runs = {name: self.run(family, arm, image, key, recorded=True) for name, arm in arms.items()}
         trained = family != UNTRAINED and all(arm.change != RANDOM for arm in arms.values())
-        return Pair(key, image, runs, truth, trained, notes, family, dict(arms), self)
+        return Pair(key, image, runs, truth, trained, notes, family, dict(arms), self,
+                    place(given, image.shape[:2], longest_side))  # fmt: skip
 
     def run(
         self, family: str, arm: Arm, image: np.ndarray, key: str, *, mask: np.ndarray | None = None,

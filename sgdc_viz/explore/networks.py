@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -46,6 +48,35 @@ def load_network(family: str, source: str) -> SGDCNet:
             "them (see the README)."
         )
     return load_pretrained(f"{family}-{source}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image that the networks see lies in the one that was given; by default it is the given one.
+
+    Attributes:
+        scale: (rows, columns), pixels seen for each pixel given.
+        corner: (row, column), pixels cut off above and to the left.
+        size: (rows, columns), what the networks see; None where no pixel can lie outside.
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    corner: tuple[int, int] = (0, 0)
+    size: tuple[int, int] | None = None
+
+    def from_other(self, pixel: tuple[int, int], other: Place) -> tuple[int, int]:
+        """The pixel that shows what `pixel` shows in another place of the same image; the nearest if it was cut off."""
+        given = (np.array(pixel) + 0.5) / other.scale + other.corner  # the pixel's middle
+        seen = np.floor((given - self.corner) * self.scale)
+        last = np.inf if self.size is None else np.array(self.size) - 1
+        return tuple(int(n) for n in np.clip(seen, 0, last))
+
+
+def place(given: tuple[int, int], seen: tuple[int, int], longest_side: int | None) -> Place:
+    """What `fit` did, from sizes (rows, columns) alone: it scales for a `longest_side`, else it cuts out the middle."""
+    if longest_side is not None:
+        return Place(tuple(s / g for s, g in zip(seen, given, strict=True)), (0, 0), seen)
+    return Place((1.0, 1.0), tuple((g - s) // 2 for s, g in zip(seen, given, strict=True)), seen)
 
 
 def fit(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sgdc_viz.learn import checkpoints
 from sgdc_viz.learn.metrics import evaluate_masks
+from sgdc_viz.learn.publish import RESULTS_FILE, paired_difference
 from sgdc_viz.views import (
     Figure,
     PoolingStep,
@@ -29,10 +32,11 @@ from sgdc_viz.views import (
     sge_stages,
 )
 from sgdc_viz.views.overview import check_pixel, window_around
+from sgdc_viz.views.style import MINUS
 
 from .arms import CHANGES, CONTROLS, POOL_SIZES, RANDOM, REWRITTEN, Arm, pooled_change
 from .linked import linked
-from .networks import SOURCES, UNTRAINED
+from .networks import SOURCES, UNTRAINED, Place
 from .runs import Run
 from .several import causal, statistic_by_distance
 
@@ -63,6 +67,7 @@ class Pair:
         family: name of the networks.
         arms: label -> Arm, as `runs`.
         explorer: makes and keeps further runs.
+        place: where `image` lies in the image that was given.
     """
 
     key: str
@@ -74,21 +79,17 @@ class Pair:
     family: str = field(repr=False)
     arms: dict[str, Arm] = field(repr=False)
     explorer: Explorer = field(repr=False)
+    place: Place = field(repr=False)
     _scores: dict = field(default_factory=dict, repr=False)  # metrics take longer than a picture: kept by run
 
     # --- one pair ---
 
     def overview(self, pixel: tuple[int, int], zoom: int = 1) -> Figure:
         (first, a), (second, b) = self._two()
-        figure = overview(
+        return overview(
             self.image, {first: a.maps, second: b.maps}, stride=a.stride, pool_size=b.pool_size or DEFAULT_POOL,
-            pixel=pixel, truth=self.truth, zoom=zoom, trained=self.trained, key=self.key,
+            pixel=pixel, truth=self.truth, zoom=zoom, trained=self.trained, remark=self._remark(), key=self.key,
         )  # fmt: skip
-        if b.pool_size or not self.trained:
-            return figure
-        message = f"A control: {first} above, {second} below. What looks alike in both rows cannot be due to what was "
-        message += "taken away."
-        return replace(figure, message=message, alt=f"{message} {figure.summary}")
 
     def kernels(self, pixel: tuple[int, int]) -> Figure:
         return pixel_kernels({name: run.at(pixel) for name, run in self.runs.items()}, pixel)
@@ -102,7 +103,8 @@ class Pair:
     def predictions(self, pixel: tuple[int, int], zoom: int = 1) -> Figure:
         (first, a), (second, b) = self._two()
         told = {first: self.prediction(a), second: self.prediction(b)}
-        return predictions(self.image, told, stride=a.stride, truth=self.truth, window=self._window(pixel, zoom))
+        return predictions(self.image, told, stride=a.stride, truth=self.truth, window=self._window(pixel, zoom),
+                           beyond=self._beyond())  # fmt: skip
 
     # --- other arms ---
 
@@ -325,6 +327,37 @@ class Pair:
     def _reference(self) -> Arm:
         return next(iter(self.arms.values()))
 
+    def _remark(self) -> str:
+        """What is different between the two arms, where a picture of both could mislead."""
+        arms = list(self.arms.values())
+        if arms == [Arm(), Arm(SOURCES["pooled"])]:
+            return (
+                "Two things differ here; the fine detail comes from being made per pixel, not from guidance alone: "
+                "compare with “guidance zeroed”."
+            )
+        if arms[0] == Arm() and arms[1].change in map(pooled_change, POOL_SIZES[1:]):
+            return "Same weights, guidance in both: only the sharing differs."
+        return ""
+
+    def _beyond(self) -> str:
+        """Guided minus pooled over all test images of the shipped networks; empty for other arms or without results."""
+        if list(self.arms.values()) != [Arm(), Arm(SOURCES["pooled"])]:
+            return ""
+        file = checkpoints.assets_dir() / RESULTS_FILE
+        results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        told = [results.get(f"{self.family}-{source}") for source in SOURCES.values()]
+        if None in told:
+            return ""
+        gaps = [(name, paired_difference(*(t["images"] for t in told), metric))
+                for metric, name in (("iou", "IoU"), ("nsd1", "surface Dice at 1 px"))]  # fmt: skip
+        first, second = self.runs
+        return (
+            f"One image is an anecdote: over the {told[0]['summary']['images']} test images of these networks "
+            f"({told[0]['data']['name']}), {first} minus {second} is "
+            + ", ".join(f"{name} {_gap(g['mean'])} ({_gap(g['low'])} to {_gap(g['high'])})" for name, g in gaps)
+            + "; in brackets the 95 % interval over images."
+        )
+
     def _can(self, change: str) -> bool:
         return self._reference.source == "structure" or CHANGES[change][0] != "*.guidance"
 
@@ -370,6 +403,11 @@ class Pair:
         if not mask.any():
             raise ValueError("mask is empty: mark at least one pixel.")
         return mask
+
+
+def _gap(value: float) -> str:
+    """A difference of two scores, with its sign: "+0.005"."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", MINUS)
 
 
 def pooling_label(pool_size: int | None) -> str:

@@ -23,7 +23,7 @@ from sgdc_viz.lens import (
 from sgdc_viz.nn import SGDCNet, SGDCOutput
 from sgdc_viz.views import BlockMaps, KernelEllipses, KernelMaps, ProfileMaps, SGEStages
 
-from .arms import changed
+from .arms import POOL_SIZES, changed, pooled_change
 from .networks import as_tensor
 
 TAPS = ("kernels", "gate_static", "gate_dynamic", "value", "static_out", "dynamic_out")
@@ -37,7 +37,8 @@ class Run:
     Attributes:
         recording: of the finest block; None where it was dropped to save memory.
         block, stride: that block's name, and its image pixels per feature pixel.
-        pool_size: p in feature pixels where kernels are shared by blocks.
+        pool_size: p in feature pixels where kernels are shared by p x p blocks; the longer side of the map where all
+            pixels share one.
         maps: gates and entropy of that block.
         guidance: float32 [h, w], length of the guidance vector that the block read; None where it read none.
         probability: float32 [H, W], 0..1, of being object.
@@ -141,8 +142,12 @@ def run_network(network: SGDCNet, image: np.ndarray, change: str | None = None, 
         entropy=kernel_entropy(shown("kernels"))[0].mean(0).numpy(),
         faithfulness=max(recording.at(block, int(y), int(x)).error for y, x in grid),
     )
+    pool_size = network.config.pool_size if network.config.kernel_source == "pooled" else None
+    for p in POOL_SIZES:
+        if change is not None and change == pooled_change(p) and mask is None:
+            pool_size = p or max(rows, columns)
     return Run(
-        recording, block, stride, network.config.pool_size if network.config.kernel_source == "pooled" else None, maps,
+        recording, block, stride, pool_size, maps,
         shown("guidance")[0].norm(dim=0).numpy() if guided else None, _probability(out),
         out.edge_logits[0, 0].sigmoid().numpy(),
     )  # fmt: skip

@@ -169,11 +169,11 @@ def list_pretrained() -> tuple[str, ...]:
     return tuple(sorted(name for name in names if not name.startswith(HISTORY_PREFIX)))
 
 
-def load_pretrained(name: str, device: str | torch.device = "cpu") -> SGDCNet:
+def load_pretrained(name: str | Path, device: str | torch.device = "cpu") -> SGDCNet:
     """A shipped model by name, or a checkpoint file by path; in eval mode, with `model.info`.
 
     Raises:
-        ValueError: unknown name; the message lists the names there are.
+        FileNotFoundError, ValueError: unknown name (the message lists the names there are), or as `load_checkpoint`.
     """
     if Path(name).suffix:
         return load_checkpoint(name, device)

@@ -22,6 +22,7 @@ METRICS = ("iou", "dice", "hd95", "nsd1", "nsd2", "boundary_iou")
 BOUNDARY_RATIO = 0.02  # of the diagonal, Cheng 2021
 BOOTSTRAP_RESAMPLES = 2000
 BOOTSTRAP_SEED = 0
+LEAST_IMAGES = 5  # for an interval that is worth showing
 
 
 def iou(pred: np.ndarray, true: np.ndarray) -> float:
@@ -217,6 +218,10 @@ def summarise(records: Sequence[dict[str, float]]) -> dict:
     says how much the mean would vary with other images of the same kind, not with another training seed. It takes the
     images as independent; near-duplicates make it too narrow. One failure puts a whole diagonal into the mean of HD95:
     read the median and the failures beside it.
+
+    The bootstrap knows only the images it is given: of one image the interval has no width, and of two to four it is
+    far too narrow. The numbers are given all the same, but an interval over fewer than LEAST_IMAGES (5) images says
+    nothing, and the command line does not print it.
 
     Args:
         records: one dictionary an image, all with the same keys.

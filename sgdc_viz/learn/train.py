@@ -21,7 +21,7 @@ from sgdc_viz.data import Dataset, Sample
 from sgdc_viz.data.transforms import Augmentation, random_window, to_scale, to_tensor
 from sgdc_viz.nn import SGDCNet
 
-from .checkpoints import CheckpointInfo, load_checkpoint, read_safetensors, save_checkpoint, write_safetensors
+from .checkpoints import CheckpointInfo, load_pretrained, read_safetensors, save_checkpoint, write_safetensors
 from .losses import total_loss
 from .predict import evaluate
 
@@ -73,6 +73,10 @@ class TrainConfig:
         for name in ("steps", "batch_size", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 1 or more.")
+        if self.longest_side is not None and self.longest_side < 1:
+            raise ValueError(
+                f"longest_side={self.longest_side} must be at least 1 pixel (None or --longest-side 0: keep the size)."
+            )
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision={self.mixed_precision!r} must be 'no', 'bf16' or 'fp16'.")
 
@@ -118,8 +122,8 @@ def fit(
         "val_nsd1" where a validation was made.
 
     Raises:
-        ValueError: settings that do not fit, steps to keep that the run does not have or that a resumed run has passed
-            without keeping them, or a loss that is not finite (the last saved state is kept).
+        ValueError: settings that do not fit, fp16 on a CPU, steps to keep that the run does not have or that a resumed
+            run has passed without keeping them, or a loss that is not finite (the last saved state is kept).
         FileExistsError: `out` holds another run's state and resume is False.
     """
     from accelerate.utils import set_seed
@@ -236,7 +240,13 @@ def _accelerator(mixed_precision: str, cpu: bool):
     AcceleratorState._reset_state()  # it is one per process: let a second fit choose another precision
     # Arms other than "structure" leave proj_guidance without a gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=mixed_precision, cpu=cpu, kwargs_handlers=[unused])
+    accelerator = Accelerator(mixed_precision=mixed_precision, cpu=cpu, kwargs_handlers=[unused])
+    if mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError(
+            "mixed_precision='fp16' (--mixed-precision fp16) needs a GPU, and this training runs on the CPU: "
+            "use 'bf16' or 'no'."
+        )
+    return accelerator
 
 
 def _due(every: int, step: int, last: int) -> bool:
@@ -358,10 +368,23 @@ def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, scal
 
 
 def start_from(model: SGDCNet, checkpoint: str | Path) -> None:
-    """Copy the weights of a checkpoint of the same architecture into `model` (fine-tuning)."""
-    source = load_checkpoint(checkpoint)
+    """Copy the weights of a checkpoint of the same architecture into `model` (fine-tuning).
+
+    Args:
+        checkpoint: name of a shipped model, such as "nuclei-structure", or a .safetensors file.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such checkpoint, or it has another architecture than `model`.
+    """
+    source = load_pretrained(checkpoint)
     mine = {**model.config.to_dict(), "kernel_source": None, "pool_size": None}
     theirs = {**source.config.to_dict(), "kernel_source": None, "pool_size": None}
     if mine != theirs:
-        raise ValueError(f"{str(checkpoint)!r} has another architecture than the model to be trained.")
+        other = "; ".join(f"{key} {theirs[key]} there, {mine[key]} here" for key in mine if mine[key] != theirs[key])
+        raise ValueError(f"{str(checkpoint)!r} has another architecture than the model to be trained ({other}).")
+    if model.state_dict().keys() != source.state_dict().keys():  # a published block in place of SGDC
+        raise ValueError(
+            f"{str(checkpoint)!r} has {source.config.kernel_source!r} blocks, whose weights do not fit the "
+            f"{model.config.kernel_source!r} blocks of the model to be trained."
+        )
     model.load_state_dict(source.state_dict())

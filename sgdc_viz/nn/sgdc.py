@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dynamic_conv import PADDINGS, dynamic_conv2d
+from .sge import check_features
 
 KERNEL_SOURCES = ("structure", "semantic", "pooled", "global")
 
@@ -65,15 +66,20 @@ class SGDC(nn.Module):
         y = x + DropPath(ls1 * (s + u))
         out = y + DropPath(ls2 * MLP(LayerNorm(y)))
 
-    K sums to one, so the dynamic branch can only average; detail passes through the static branch and the gates,
-    which are per pixel *and* per channel.
+    K is never negative and sums to one: before its gate, a value of the dynamic branch is an average of neighbours in
+    LayerNorm(x) (with 0 outside the image, if padding is "zeros") and never leaves their range. With *one* kernel for
+    all pixels that would be a filter which, away from the border, adds no variation: sums of |differences| never grow.
+    But each pixel has a kernel of its own, so this is not always a low-pass filter: kernels that average on one side of
+    a border only, as in the Kuwahara filter, make a blurred step steeper. What they cannot do is overshoot. Values
+    beyond the range of the neighbours come from the static branch alone, whose weights may be negative. The gates are
+    per pixel *and* per channel.
 
     Args:
         dim: d, channels of x. Divisible by `heads`.
         guidance_channels: g, channels of the guidance.
         heads: kernels per pixel; head h filters the h-th contiguous slice of d / heads channels.
         kernel_size: k, odd.
-        mlp_ratio: hidden width of the MLP over d.
+        mlp_ratio: hidden width of the MLP over d; at least 1 / d.
         drop_path: probability of dropping a branch in training, 0 <= p < 1.
         layer_scale_init: start value of ls1 and ls2. At the released 1e-6 the block starts as an identity and its
             guidance path receives gradients of about 1e-8: in a short training it hardly moves. 0.1 wakes it up.
@@ -92,7 +98,7 @@ class SGDC(nn.Module):
         x [B, d, H, W], guidance [B, g, h, w] of any size (resized to H x W) -> [B, d, H, W]
 
     Raises:
-        ValueError: naming the argument that does not fit.
+        ValueError: naming the argument that does not fit, here or in `forward`.
     """
 
     def __init__(
@@ -110,6 +116,9 @@ class SGDC(nn.Module):
         antialias: bool = False,
     ):
         super().__init__()
+        for name, width in (("dim", dim), ("guidance_channels", guidance_channels)):
+            if width < 1:
+                raise ValueError(f"{name}={width} must be 1 or more channels.")
         if heads < 1 or dim % heads:
             raise ValueError(f"dim={dim} is not divisible by heads={heads}: every head needs an equal share.")
         if kernel_size < 1 or kernel_size % 2 == 0:
@@ -122,8 +131,11 @@ class SGDC(nn.Module):
             raise ValueError(f"padding={padding!r} is unknown: use one of {', '.join(PADDINGS)}.")
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path={drop_path} is a probability: 0 <= drop_path < 1.")
+        hidden = int(dim * mlp_ratio)
+        if hidden < 1:
+            raise ValueError(f"mlp_ratio={mlp_ratio} leaves the MLP no channel at dim={dim}: use 1 / {dim} or more.")
         self.dim, self.heads, self.kernel_size = dim, heads, kernel_size
-        self.kernel_source, self.pool_size = kernel_source, pool_size
+        self.guidance_channels, self.kernel_source, self.pool_size = guidance_channels, kernel_source, pool_size
         self.padding, self.antialias = padding, antialias
 
         self.proj_guidance = nn.Conv2d(guidance_channels, dim, 1)
@@ -131,7 +143,6 @@ class SGDC(nn.Module):
         self.norm1 = LayerNorm2d(dim, eps=1e-6)
         self.norm2 = LayerNorm2d(dim, eps=1e-6)
         self.dwconv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Conv2d(dim, hidden, 1), nn.GELU(), nn.Conv2d(hidden, dim, 1))
         self.ls1 = nn.Parameter(torch.full((dim,), float(layer_scale_init)))
         self.ls2 = nn.Parameter(torch.full((dim,), float(layer_scale_init)))
@@ -152,6 +163,9 @@ class SGDC(nn.Module):
             return x.mean((-2, -1), keepdim=True).expand_as(x)
         if guidance is None:
             raise ValueError("kernel_source='structure' needs the guidance that SGE gives: call block(x, guidance).")
+        check_features("guidance", guidance, self.guidance_channels)
+        if guidance.shape[0] != x.shape[0]:
+            raise ValueError(f"guidance is of {guidance.shape[0]} image(s) and x of {x.shape[0]}: give the same batch.")
         if guidance.shape[-2:] != x.shape[-2:]:
             guidance = F.interpolate(
                 guidance, size=x.shape[-2:], mode="bilinear", align_corners=False, antialias=self.antialias
@@ -170,5 +184,6 @@ class SGDC(nn.Module):
         return s + self.dynamic_out(u)
 
     def forward(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:
+        check_features("x", x, self.dim)
         y = x + self.drop_path(self.ls1[:, None, None] * self.mix(x, guidance))
         return y + self.drop_path(self.ls2[:, None, None] * self.mlp(self.norm2(y)))

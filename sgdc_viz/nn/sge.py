@@ -19,6 +19,12 @@ SOBEL_X = ((1.0, 0.0, -1.0), (2.0, 0.0, -2.0), (1.0, 0.0, -1.0))
 SOBEL_Y = ((1.0, 2.0, 1.0), (0.0, 0.0, 0.0), (-1.0, -2.0, -1.0))
 
 
+def check_features(name: str, x: Tensor, channels: int) -> None:
+    """Raise a ValueError that says so if x is no feature map [B, channels, H, W]."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(f"{name} must have shape [B, {channels}, H, W], got {list(x.shape)}.")
+
+
 def sobel_magnitude(x: Tensor) -> Tensor:
     """Length of the Sobel gradient of each channel, zero padding: [B, C, H, W] -> [B, C, H, W].
 
@@ -109,6 +115,9 @@ class SGE(nn.Module):
     Shape:
         deep [B, deep_channels, h4, w4], shallow [B, shallow_channels, h, w]
         -> edge_logits [B, 1, h, w], guidance [B, guidance_channels, h, w]
+
+    Raises:
+        ValueError: naming the argument that does not fit, here or in `forward`.
     """
 
     def __init__(
@@ -123,9 +132,16 @@ class SGE(nn.Module):
         super().__init__()
         if sobel_gate not in SOBEL_GATES:
             raise ValueError(f"sobel_gate={sobel_gate!r} is unknown: use one of {', '.join(SOBEL_GATES)}.")
+        widths = dict(
+            deep_channels=deep_channels, shallow_channels=shallow_channels, mid_channels=mid_channels,
+            guidance_channels=guidance_channels,
+        )  # fmt: skip
+        for name, width in widths.items():
+            if width < 1:
+                raise ValueError(f"{name}={width} must be 1 or more channels.")
         if reduction < 1 or mid_channels % reduction:
             raise ValueError(f"mid_channels={mid_channels} is not divisible by reduction={reduction}: change one.")
-        self.sobel_gate = sobel_gate
+        self.sobel_gate, self.deep_channels, self.shallow_channels = sobel_gate, deep_channels, shallow_channels
         self.s4_proj = ConvBNReLU(deep_channels, mid_channels)
         self.s1_proj = ConvBNReLU(shallow_channels, mid_channels)
         self.refine4 = Refine(mid_channels, reduction)
@@ -148,6 +164,12 @@ class SGE(nn.Module):
         return tap(torch.sigmoid(self.magnitude(p))) * p
 
     def forward(self, deep: Tensor, shallow: Tensor) -> tuple[Tensor, Tensor]:
+        check_features("deep", deep, self.deep_channels)
+        check_features("shallow", shallow, self.shallow_channels)
+        if deep.shape[0] != shallow.shape[0]:
+            raise ValueError(
+                f"deep is of {deep.shape[0]} image(s), shallow of {shallow.shape[0]}: give the same batch."
+            )
         p4, p1 = self.s4_proj(deep), self.s1_proj(shallow)
         r4 = self.refine4(self.modulate(p4, self.gate_deep))
         r1 = self.refine1(self.modulate(p1, self.gate_shallow))

@@ -176,7 +176,8 @@ def _message(names, controls, inside, outside, accuracy, many: bool) -> str:
         "and hardly anything elsewhere" if far <= 1e-4 else
         f"and elsewhere {'no less' if far >= near else 'nearly as much'} ({number(far, 2)})"
     )  # fmt: skip
-    text = f"“{names[j]}” moves the prediction most: by {number(near, 2)} near the outline, {where}"
+    most = " most:" if len(claims) > 1 else ""
+    text = f"“{names[j]}” moves the prediction{most} by {number(near, 2)} near the outline, {where}"
     if accuracy is not None and np.isfinite(accuracy[0][j]):
         change = float(accuracy[0][j])
         sure = abs(change) >= HARDLY and (not many or accuracy[1][j] > 0 or accuracy[2][j] < 0)

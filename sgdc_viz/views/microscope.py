@@ -63,13 +63,15 @@ def microscope(
         views: name of a network -> what its block did at this pixel (`Recording.at`).
         pixel: (y, x) selected image pixel.
         pool_sizes: name of a network -> p in feature pixels if its kernels are shared by p x p blocks, else None.
-        channel: which channel to follow; None takes, in each network, the one with the largest value.
+        channel: which channel to follow; None takes the one of the largest mean |value| over the networks, for all.
 
     Raises:
         ValueError: pixel outside the image, or no such channel.
     """
     check_pixel(pixel, image)
-    parts = {name: _follow(name, view, channel) for name, view in views.items()}
+    if channel is None:
+        channel = int(np.mean([np.abs(_array(view.dynamic)) for view in views.values()], axis=0).argmax())
+    parts = {name: _follow(view, channel) for name, view in views.items()}
     v_scale = shared_scale("normalised feature v (no unit)", *(p["patch"] for p in parts.values()), cmap=MAPS["signed"],
                            symmetric=True, share=100)  # fmt: skip
     p_scale = shared_scale("product v × weight (no unit)", *(p["product"] for p in parts.values()), cmap=MAPS["signed"],
@@ -126,7 +128,7 @@ def microscope(
             Column("Dynamic gate of each channel"),
         ),
         cells=tuple(rows),
-        legend=(("footprint", "the kernel's footprint"), ("block", "block that shares one kernel (pooled)"),
+        legend=(("footprint", "the kernel's footprint"), ("block", "block that shares one kernel of each head"),
                 ("chosen", "the channel followed here")),
         faithfulness=error,
         data=(("y", str(pixel[0])), ("x", str(pixel[1]))),
@@ -163,11 +165,9 @@ def _kernel_scale(kernels) -> Scale:
     return Scale("weight (they sum to 1), square-root colours", 0.0, high, MAPS["kernel"], power=0.5)
 
 
-def _follow(name: str, view: PixelView, channel: int | None) -> dict:
+def _follow(view: PixelView, channel: int) -> dict:
     """One channel on its way from the neighbours to the value."""
     value = _array(view.dynamic)
-    if channel is None:
-        channel = int(np.abs(value).argmax())
     if not 0 <= channel < len(value):
         raise ValueError(f"channel {channel} does not exist: this block has channels 0 to {len(value) - 1}.")
     weights = _array(view.weights)

@@ -1,4 +1,4 @@
-"""The picture that makes the point: gates and kernel entropy of the finest block, guided above pooled, on one scale."""
+"""The picture that makes the point: gates and kernel entropy of the finest block of two networks, on one scale."""
 
 from __future__ import annotations
 
@@ -45,20 +45,22 @@ def overview(
     truth: np.ndarray | None = None,
     zoom: int = 1,
     trained: bool = True,
+    remark: str = "",
     key: str = "",
 ) -> Figure:
     """Gates and kernel entropy of one block of two networks, side by side on one scale for each quantity.
 
     Args:
         image: uint8 [H, W, 3], as the networks saw it.
-        maps: name of a network -> its maps [h, w]; first the guided one, then the pooled one.
+        maps: name of a network -> its maps [h, w]; first the guided one, then what it is compared with.
         stride: image pixels per feature pixel.
-        pool_size: p of the pooled network, in feature pixels.
+        pool_size: p of the second network, in feature pixels; without one, the p whose blocks are counted.
         pixel: (y, x) selected image pixel.
         taps: k of the k x k kernels.
         truth: object numbers (or a binary mask) [H, W], 0 background; None where nobody knows it.
         zoom: show 1/zoom of the longer side at first, around the pixel.
-        trained: False for random weights; the text then claims nothing about outlines.
+        trained: False where random weights are among the networks; the text then says so.
+        remark: a sentence that follows the message.
         key: names the image; a page that gets another key forgets its zoom.
 
     Raises:
@@ -93,14 +95,8 @@ def overview(
         f"{names[0]}, {two_digits(along[1])} when {names[1]} (0 unrelated, 1 the same; mean of the three maps)",
     ]
     summary = f"Finest block: {'; '.join(told)}."
-    outlined = along[0] - along[1] > 0.1  # claim only what was measured here
-    where = "along outlines, pixel by pixel" if outlined else "pixel by pixel"
-    message = f"Look at the two rows: {names[0]} gates and kernels change {where}; {names[1]} ones only block by block."
-    if not trained:
-        message = (
-            "Random weights, as a control: fine maps above and blocks below are built in; what training adds is "
-            "which outlines matter."
-        )
+    message = _message(names, list(maps.values()), pool_size, along)
+    message = f"{message if trained else f'Random weights, as a control. {message}'} {remark}".strip()
     return Figure(
         name="overview",
         title="What the finest block does where",
@@ -117,6 +113,47 @@ def overview(
         data=(("key", key), ("zoom", str(zoom)), ("stride", str(stride)),
               ("row", str(pixel[0])), ("column", str(pixel[1]))),
     )  # fmt: skip
+
+
+FINE = 0.01  # a map is fine if more than this share of its variation lies inside the blocks
+SAME = 0.05  # two maps are alike if their mean difference is below this share of their standard deviation
+WEAK = 0.5  # maps that vary less than this share of the others are called weaker
+
+
+def _message(names: list[str], maps: list[BlockMaps], pool_size: int, along: list[float]) -> str:
+    """What there is to see, from the maps alone: who changes pixel by pixel, who follows the image's edges better."""
+    a, b = (_quoted(name) for name in names)
+    one, two = ([getattr(m, name) for name, *_ in COLUMNS] for m in maps)
+    fine = [any(within_block_variation(m, pool_size) > FINE for m in ms) for ms in (one, two)]
+    if all(np.abs(x - y).mean() <= max(SAME * x.std(), 1e-9) for x, y in zip(one, two, strict=True)):
+        return f"The maps of {a} and {b} are alike: what differs shows in the kernels and the prediction."
+    if fine[0] != fine[1]:
+        (by_pixel, by_block), (sharp, blocks) = (names, along) if fine[0] else (names[::-1], along[::-1])
+        where = "along outlines, pixel by pixel" if sharp - blocks > 0.1 else "pixel by pixel"
+        constant = all(np.ptp(m) < 1e-6 for m in (two if fine[0] else one))
+        other = "are the same everywhere" if constant else "only block by block"
+        return f"{_start(by_pixel)} gates and kernels change {where}; {_quoted(by_block)} ones {other}."
+    if not fine[0]:
+        return f"Here neither {a} nor {b} changes inside its blocks."
+    ahead = (
+        f"{a} maps follow the outlines more closely" if along[0] - along[1] > 0.1 else
+        f"{b} maps follow the outlines {'as' if along[1] - along[0] <= 0.1 else 'more'} closely"
+        f"{' as' if along[1] - along[0] <= 0.1 else ' than'} {a} ones"
+    )  # fmt: skip
+    text = f"Both change pixel by pixel; {ahead} (correlation with the image's edges {two_digits(along[0])} {a}, "
+    text += f"{two_digits(along[1])} {b})"
+    strength = float(np.median([y.std() / max(x.std(), 1e-12) for x, y in zip(one, two, strict=True)]))
+    return text + (f"; {b} maps vary only {number(strength, 2)} times as much." if strength < WEAK else ".")
+
+
+def _quoted(name: str) -> str:
+    """A name of several words needs quotes to be read as one."""
+    return f"“{name}”" if " " in name else name
+
+
+def _start(name: str) -> str:
+    """A name at the start of a sentence."""
+    return name.capitalize() if _quoted(name) == name else _quoted(name)
 
 
 def _legend(outlines: tuple[Outline, ...], taps: int, stride: int) -> tuple[tuple[str, str], ...]:

@@ -26,6 +26,7 @@ class Prediction:
     metrics: Mapping[str, float] | None = None
 
 
+HARDLY = 0.05  # the scale of the difference goes at least so far: smaller ones are to look small
 MEASURES = (("iou", "IoU"), ("nsd1", "surface Dice at 1 px"), ("hd95", "HD95 (px, smaller is better)"))
 
 
@@ -36,15 +37,17 @@ def predictions(
     stride: int,
     truth: np.ndarray | None = None,
     window: tuple[int, int, int, int] | None = None,
+    beyond: str = "",
 ) -> Figure:
     """Masks, probabilities and boundaries of two networks, with the map of their difference in front.
 
     Args:
         image: uint8 [H, W, 3], as the networks saw it.
-        predicted: name of a network -> its prediction; first the guided one, then the pooled one.
+        predicted: name of a network -> its prediction; first the guided one, then what it is compared with.
         stride: image pixels per pixel of the boundary maps.
         truth: object numbers (or a binary mask) [H, W]; None where nobody knows it.
         window: part to show first, (y0, x0, y1, x1).
+        beyond: a sentence under the table: what holds beyond this image.
     """
     names = list(predicted)
     first, second = predicted.values()
@@ -65,7 +68,8 @@ def predictions(
         ))  # fmt: skip
 
     difference = first.probability - second.probability
-    scale = shared_scale(f"probability, {names[0]} minus {names[1]}", difference, cmap=MAPS["signed"], symmetric=True)
+    scale = shared_scale(f"probability, {names[0]} minus {names[1]}", difference, cmap=MAPS["signed"], symmetric=True,
+                         at_least=HARDLY)  # fmt: skip
     differing = np.mean((first.probability > 0.5) != (second.probability > 0.5))
     alike = "The two masks look alike, so look at" if differing < 0.05 else "The two masks differ visibly; look at"
     told = _disagreement(names, first.probability > 0.5, second.probability > 0.5, truth)
@@ -83,7 +87,7 @@ def predictions(
         title="What they predict, and where they differ",
         message=f"{alike} the difference of their probabilities: red where {names[0]} is surer of an object, blue "
         f"where {names[1]} is.",
-        summary=told,
+        summary=f"{beyond} {told}".strip() if table else told,
         alt=f"Masks, probabilities and boundary maps of both networks, and their difference. {told}",
         rows=tuple(names),
         columns=(Column("Mask on the image"), Column("Probability of object", probability),
@@ -109,7 +113,8 @@ def _disagreement(names: list[str], a: np.ndarray, b: np.ndarray, truth: np.ndar
     if a.any() and not a.all():
         inside, outside = distance_transform_edt(a), distance_transform_edt(~a)
         depth = np.where(a, inside, outside) - 0.5  # distance to the line between mask and background
-        text += f" Half of these lie within {number(float(np.median(depth[differs])), 2)} px of the {names[0]} outline."
+        middle = number(float(np.median(depth[differs])), 2)
+        text += f" Half of the differing pixels lie within {middle} px of the {names[0]} outline."
     if truth is not None:
         right = int((a == (truth > 0))[differs].sum())
         text += f" Of these pixels {names[0]} is right at {right}, {names[1]} at {count - right}."

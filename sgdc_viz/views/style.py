@@ -57,18 +57,19 @@ class Scale:
 
 
 def shared_scale(
-    label: str, *maps: np.ndarray, cmap: str = "viridis", symmetric: bool = False, share: float = 99
-) -> Scale:
+    label: str, *maps: np.ndarray, cmap: str = "viridis", symmetric: bool = False, share: float = 99,
+    at_least: float = 1e-6,
+) -> Scale:  # fmt: skip
     """One scale for maps that are to be compared.
 
     It goes from the 1st to the 99th percentile (`share`) of all their values together. symmetric: from -m to +m with m
-    the 99th percentile of |value|, so that zero has the middle colour. share=100 leaves nothing out.
+    the 99th percentile of |value|, or `at_least`, so that zero has the middle colour. share=100 leaves nothing out.
     """
     values = np.concatenate([np.ravel(m) for m in maps])
     if not np.isfinite(values).all():
         raise ValueError(f"the map {label!r} holds NaN or infinite values: the network that made it is broken.")
     if symmetric:
-        high = max(float(np.percentile(np.abs(values), share)), 1e-6)
+        high = max(float(np.percentile(np.abs(values), share)), at_least)
         return Scale(label, -high, high, cmap)
     low, high = (float(v) for v in np.percentile(values, (100 - share, share)))
     if high - low < 1e-6:  # a constant map: put its value in the middle
