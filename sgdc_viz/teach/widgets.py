@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class MicroscopeState:
-    """What the microscope shows: image pixel y (row), x (column); the channel to follow (None: the largest value)."""
+    """What the microscope shows: image pixel y (row), x (column); the channel to follow (None: see `follow`)."""
 
     y: int
     x: int
@@ -122,7 +122,7 @@ class KernelMicroscope(Shell):
     Args:
         pair: from `sgdc_viz.explore.Explorer.look`.
         y, x: image pixel (row, column) to begin with.
-        channel: which channel to follow; None: in each network the one with the largest value.
+        channel: which channel to follow; None: one for all networks, with the largest mean |value| over them.
         zoom: show 1/zoom of the picture at first.
 
     Raises:
@@ -140,7 +140,7 @@ class KernelMicroscope(Shell):
         fields = pixel_fields(state.pixel, pair.image.shape)
         fields["channel"] = number("channel", -1, -1, channels - 1)
         fields["channel"].value = -1 if channel is None else channel
-        super().__init__(state, fields, "click a picture, or type here (channel −1: the largest value)")
+        super().__init__(state, fields, "click a picture, or type here (channel −1: the one with the largest value)")
 
     def overview(self, state: MicroscopeState) -> str:
         return self._overview
@@ -150,7 +150,7 @@ class KernelMicroscope(Shell):
         return render(self.pair, state)
 
     def follow(self, channel: int | None) -> None:
-        """Follow another channel; None: in each network the one with the largest value.
+        """Follow another channel; None: one for all networks, with the largest mean |value| over them.
 
         Raises:
             ValueError: no such channel; the widget then stays as it is.
