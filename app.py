@@ -316,7 +316,8 @@ PAGE_CSS = """
 #sg-fine .form { flex: 3 !important; align-items: flex-end; }
 #sg-fine button { flex: 1; padding: 0 8px; font-size: 1em; }
 #sg-controls .secondary-wrap input, #sg-channel input { padding-right: 22px; text-overflow: ellipsis; }
-#sg-channel { max-width: 22em; padding: 0; border: 0; background: none; }
+#sg-channel { max-width: 22em; margin: 0 auto 0 0; padding: 0; border: 0; background: none; }
+.form:has(> #sg-channel) { border: 0; background: none; justify-content: flex-start; }
 #sg-controls .form { border: 0; gap: 10px; background: none; flex-wrap: nowrap; min-width: 0 !important; }
 #sg-controls .block { padding: 0; border: 0 !important; box-shadow: none; background: none; min-width: 0 !important; }
 #sg-controls button { min-height: 38px; min-width: 80px; }
