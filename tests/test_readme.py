@@ -20,7 +20,7 @@ def test_the_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)).save("cells.png")
     names = {}
-    assert len(CODE) == 4
+    assert len(CODE) == 5
     for block in CODE:
         exec(block, names)
     assert names["pixel"].kernels.shape == (4, 7, 7) and names["pixel"].gate_dynamic.shape == (24,)
