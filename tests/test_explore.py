@@ -232,6 +232,16 @@ def test_every_change_is_the_lens_own_intervention(seen, change):
     assert np.array_equal(expected, plain) == (change == REWRITTEN)
 
 
+def test_one_head_alone_can_be_made_uniform(seen):
+    assert load_network("synthetic", "structure").config.heads == sum(c.startswith("head ") for c in CHANGES) == 4
+    run = seen.run(Arm(change="head 2 uniform"), recorded=True)
+    entropy = run.kernel_maps.entropy
+    np.testing.assert_allclose(entropy[1], 1, atol=1e-6)
+    assert (entropy[[0, 2, 3]].mean((1, 2)) < 0.999).all()
+    figure = seen.causal([f"head {h} uniform" for h in range(1, 5)], controls=False)
+    assert len({row[1] for row in figure.table[1:]}) > 1  # the heads do not all do the same
+
+
 def test_pooling_the_context_by_eight_is_not_the_pooled_network_but_pools_as_it_does(seen):
     run = seen.run(Arm(change="pooled 8"), recorded=True)
     kernels = run.recording[f"{run.block}.kernels"].flatten(1, 2)
@@ -325,6 +335,7 @@ def test_the_region_view_changes_only_there(seen):
         (dict(change=RANDOM), "cannot be made in a region"),
         (dict(change="nothing"), "change='nothing' is unknown"),
         (dict(mask=np.zeros((64, 48), bool)), "mask is empty"),
+        (dict(mask=np.full((64, 48), 0.5)), "mask is float64: give bool"),
         (dict(mask=np.ones((4, 4), bool)), r"mask has shape \(4, 4\) and the image \(64, 48\)"),
     ],
 )
@@ -342,6 +353,13 @@ def test_patching_everything_restores_everything(seen):
     assert effect == pytest.approx(1 - np.abs(after - sharp).mean() / np.abs(before - sharp).mean(), abs=1e-4)
     figure = seen.patching(controls=False)
     assert figure.rows == ("ring around the outlines",) and "blurred" in figure.title
+    assert "of the gap" in figure.message and [c.title for c in figure.strip][-2:] == [
+        "Steepness",
+        "Surface Dice at 1 px",
+    ]
+    dice = [seen._metrics(p > 0.5)["nsd1"] for p in (before, after)]
+    whole = seen.patching("decoder.s2.block.*", mask=mask, controls=False)
+    assert whole.strip[-1].entries[0].value == pytest.approx(dice[1] - dice[0])
 
 
 def test_causal_rows_have_their_own_unchanged_network_and_a_control(seen):
@@ -354,8 +372,17 @@ def test_causal_rows_have_their_own_unchanged_network_and_a_control(seen):
     assert "2 images" in both.summary
     with pytest.raises(ValueError, match="no image"):
         explore.causal([])
+    with pytest.raises(ValueError, match=r"changes='guidance zeroed' is a text: give a list, \['guidance zeroed'\]"):
+        seen.causal("guidance zeroed")
+    assert repr(seen) == "Pair(guided, pooled; synthetic, 64 x 48, with truth)"
     with pytest.raises(ValueError, match="some of these images have a truth"):
         explore.causal([seen, Explorer().look("synthetic", IMAGE)])
+
+
+def test_a_profile_of_many_arms_leaves_out_what_has_no_line_left(seen):
+    arms = {"guided": Arm(), "pooled": Arm("pooled"), "uniform": Arm(change="kernels uniform")}
+    figure = seen.explorer.compare("synthetic", IMAGE, arms, TRUTH).boundary_profile(PIXEL, controls=True)
+    assert [text for style, text in figure.legend if "series" in style] == [*arms, *CONTROLS, "image"]
 
 
 def controls_in(figure) -> list[str]:
@@ -371,6 +398,10 @@ def test_controls_come_in_one_call(seen, view):
     with_controls = draw(*arguments, controls=True)
     assert controls_in(with_controls) == list(CONTROLS)
     assert controls_in(draw(*arguments)) == []
+    if view == "boundary_profile":
+        legend = [text for _, text in with_controls.legend]
+        assert "guidance zeroed" in legend
+        assert len({style for style, _ in with_controls.legend if "series" in style}) == 7  # six networks, the image
     assert with_controls.faithfulness < 1e-5 and with_controls.alt
 
 
@@ -412,7 +443,16 @@ def test_without_truth_the_predicted_outline_is_used_and_without_that_it_is_said
     run = pair.runs["guided"]
     half = replace(run, probability=np.where(np.arange(48) < 20, 0.9, 0.1) * np.ones((64, 1)))
     told = replace(pair, runs={**pair.runs, "guided": half})
-    assert "outline of the guided mask" in told.boundary_profile(PIXEL).summary
+    profile = told.boundary_profile(PIXEL)
+    assert "outline of the guided mask" in profile.summary and "nearer" not in profile.message
+    pooled = replace(run, probability=np.where(np.arange(48) < 24, 0.9, 0.1) * np.ones((64, 1)))
+    both = replace(told, runs={"guided": half, "pooled": pooled})
+    assert "which is right is not known without truth" in both.boundary_profile(PIXEL).message
+    truth = (np.arange(48) < 20) * np.ones((64, 1), int)
+    assert "guided is nearer by" in replace(both, truth=truth).boundary_profile(PIXEL).message
+    assert "nearest outline of the guided mask" in told.statistic_by_distance().summary
+    with pytest.raises(ValueError, match="some of these images have a true outline and some have none"):
+        explore.statistic_by_distance([told, replace(told, truth=truth)])
     assert told.region(controls=False).rows
 
 
@@ -474,3 +514,19 @@ def test_one_image_stands_beside_the_mean_over_the_test_images(seen):
         assert "test images" not in replace(seen, truth=None).predictions(PIXEL).summary
     finally:
         file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("image", "truth", "message"),
+    [
+        (IMAGE / 255, None, r"image is float64 \[64, 48, 3\]: give uint8 \[H, W, 3\].*astype\(np.uint8\)"),
+        (IMAGE[..., 0], None, r"image is uint8 \[64, 48\]: give uint8"),
+        (np.dstack([IMAGE, IMAGE[..., :1]]), None, r"image is uint8 \[64, 48, 4\]"),
+        (IMAGE, TRUTH[:-1], r"truth is int32 \[63, 48\]: give object numbers or a bool mask \[64, 48\]"),
+        (IMAGE, TRUTH / 2, r"truth is float64 \[64, 48\]: .*truth > 0.5"),
+    ],
+)
+def test_images_and_truths_that_are_none_are_refused(image, truth, message):
+    with pytest.raises(ValueError, match=message):
+        Explorer().look(UNTRAINED, image, truth)
+    assert Explorer().look(UNTRAINED, IMAGE, TRUTH > 0).truth.dtype == bool

@@ -133,6 +133,16 @@ def test_each_change_by_hand(name):
     assert torch.equal(out, by_hand_out) and not torch.equal(out, clean.output)
 
 
+def test_uniform_can_be_for_one_head_alone():
+    value = torch.rand(2, 3, 9, 4, 5)
+    new = uniform(head=1)(value, "block.kernels")
+    assert torch.equal(new[:, [0, 2]], value[:, [0, 2]]) and (new[:, 1] == 1 / 9).all()
+    assert repr(uniform(head=1)) == "uniform(head=1)"
+    for head in (3, -1):
+        with pytest.raises(ValueError, match=f"head={head}: 'block.kernels' has the heads 0 to 2"):
+            uniform(head)(value, "block.kernels")
+
+
 def test_delta_passes_value_and_uniform_blurs_it():
     block, inputs = make_block(), features()
     _, sharp = run(block, inputs, {"kernels": delta(), "gate_dynamic": constant(1)})
@@ -975,3 +985,34 @@ def test_a_bare_boundary_branch():
     with torch.no_grad(), intervene(sge, {"gate_*": constant(1)}) as fired, record(sge) as rec:
         sge(torch.rand(1, 4, 2, 2), torch.rand(1, 4, 8, 8))
     assert fired == {"gate_deep": 1, "gate_shallow": 1} and (rec["gate_shallow"] == 1).all()
+
+
+def test_bad_changes_and_kernels_are_refused_in_a_sentence(net):
+    with pytest.raises(TypeError, match=r"changes is '\*.kernels': say what to do where"), intervene(net, "*.kernels"):
+        pass
+    block, inputs = make_block(), features()
+
+    def by_hand(value: float):
+        def change(kernels, site):
+            new = torch.zeros_like(kernels)
+            new[..., 0, :, :], new[..., 1, :, :] = value, 1 - value
+            return new
+
+        return change
+
+    with pytest.raises(ValueError, match="weights down to -0.5, and those of this block are 0 or more"):
+        run(block, inputs, {"kernels": by_hand(-0.5)})
+    with pytest.raises(ValueError, match="kernels that sum to nan"):
+        run(block, inputs, {"kernels": by_hand(float("nan"))})
+    with intervene(block, {"kernels": by_hand(-0.5)}, allow_unnormalised=True):
+        block(*inputs)
+    run(block, inputs, {"kernels": by_hand(0.5)})
+
+
+def test_what_never_fired_is_not_explained_by_what_does_not_apply(net):
+    with (
+        pytest.raises(ValueError, match="never fired: call the model") as error,
+        intervene(net, {"*.guidance": zero()}),
+    ):
+        pass
+    assert "alone" not in str(error.value)

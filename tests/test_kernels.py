@@ -348,3 +348,12 @@ def test_something_else_is_refused(statistic):
 def test_gradients(statistic):
     logits = torch.randn(1, 1, 9, 1, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda t: statistic(t.softmax(2)), logits)
+
+
+def test_an_array_is_no_tensor_and_a_ring_is_in_one_piece():
+    with pytest.raises(TypeError, match="kernel_entropy needs a torch tensor, got ndarray: torch.from_numpy"):
+        kernel_entropy(torch.ones(1, 9, 2, 2).numpy() / 9)
+    ring = torch.ones(3, 3)
+    ring[1, 1] = 0
+    ellipse = kernel_ellipse((ring / 8).reshape(1, 9, 1, 1))
+    assert ellipse.unimodal.all() and ellipse.anisotropy.item() == pytest.approx(0, abs=1e-6)

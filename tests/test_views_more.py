@@ -55,7 +55,7 @@ from sgdc_viz.views.boundary_branch import thin
 from sgdc_viz.views.boundary_profile import crossing
 from sgdc_viz.views.charts import SERIES, nice_ticks, padded_range, signed
 from sgdc_viz.views.ellipses import alignment
-from sgdc_viz.views.geometry import interval_of_mean, normal_at, sample, upsample
+from sgdc_viz.views.geometry import interval_of_mean, normal_at, sample, steepness, upsample
 
 SIZE, STRIDE = 48, 2
 FINE = SIZE // STRIDE
@@ -254,8 +254,8 @@ def test_images_and_intervals_are_counted_in_words(name):
 
 def test_series_differ_by_dashes_and_markers_and_not_by_colour_alone():
     assert len({dashes for _, dashes, *_ in SERIES}) == len({marker for *_, marker in SERIES}) == len(SERIES)
-    with pytest.raises(ValueError, match="at most 6 lines"):
-        Series("seventh", np.arange(2), np.arange(2), 6)
+    with pytest.raises(ValueError, match="at most 7 lines"):
+        Series("eighth", np.arange(2), np.arange(2), 7)
 
 
 def test_a_plot_leaves_gaps_where_values_are_missing():
@@ -391,6 +391,22 @@ def test_boundary_score_by_hand_and_at_its_limits():
         boundary_score(true, true[:-1])
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.floats(0.02, 0.15), st.floats(-1, 1))
+def test_the_steepness_of_a_blurred_step_is_its_slope(slope, shift):
+    labels = np.zeros((20, 20), int)
+    labels[:, :10] = 1
+    ramp = np.clip(0.5 - slope * (np.arange(20) + 0.5 - 10 - shift), 0, 1) * np.ones((20, 1))
+    assert steepness(ramp, labels) == pytest.approx(slope)
+    assert steepness(ramp.T, labels.T) == pytest.approx(slope)
+
+
+def test_the_steepness_at_its_limits():
+    step = (XX < 24).astype(float)
+    assert steepness(step, step) == 0.5 and steepness(0 * step, step) == 0
+    assert np.isnan(steepness(step, 0 * step)) and np.isnan(steepness(np.ones((1, 5)), np.ones((1, 5))))
+
+
 @pytest.mark.parametrize("degrees", range(0, 360, 45))
 def test_the_normal_of_a_disc_points_away_from_its_middle(degrees):
     y, x = np.sin(np.radians(degrees)), np.cos(np.radians(degrees))
@@ -441,10 +457,11 @@ def test_intervals_hold_the_mean_and_need_two_images():
 
 def test_pooling_says_what_averages_cost_and_what_training_gives_back():
     assert "falls from 0.800 to 0.600" in some_pooling().message
-    assert "75 % of the loss was missing training" in some_pooling().message
-    assert "training makes up for it" in some_pooling(trained=0.8).message
-    assert "missing training was not the reason" in some_pooling(trained=0.5).message
-    assert "averages cost nothing here" in some_pooling(end=0.801).message
+    assert "on this image falls from" in some_pooling().message
+    for trained in (0.8, 0.75, 0.5):  # no cause is named: it is one training, on one image
+        told = f"a network trained this way reaches {trained:.3f} (one training run)."
+        assert some_pooling(trained=trained).message.endswith(told)
+    assert "on this image stays at 0.801" in some_pooling(end=0.801).message
     assert "rises from 0.800 to 0.900" in some_pooling(end=0.9).message
     assert "finds no outline here" in some_pooling(start=0.0, end=0.0).message
     assert "surface Dice is undefined" in some_pooling(end=np.nan).message
@@ -486,7 +503,8 @@ def test_causal_tells_the_strongest_cause_and_where_it_acts():
     alone = some_causal(zeroed=change(-0.2 * RING)).message
     assert alone.startswith("“zeroed” moves the prediction by 0.20 near the outline")  # most of one is no news
     assert "falls by 0.10" in figure.message
-    near, surface, far = figure.strip
+    near, surface, far, steep = figure.strip
+    assert steep.title == "Steepness" and "left is blurrier" in steep.axis and "at the true outline" in figure.summary
     assert [e.value for e in near.entries] == pytest.approx([0.2, 0.1, 0.01], abs=1e-6)
     assert [e.beside for e in near.entries] == pytest.approx([0, 0, 0], abs=1e-6)
     assert [e.value for e in surface.entries] == pytest.approx([-0.1, -0.1, 0]) and far.entries[0].value == 2.0
@@ -511,11 +529,35 @@ def test_causal_with_one_image_has_no_interval_and_without_truth_no_accuracy():
     assert "unchanged prediction's outline" in figure.summary
     bare = Change(Prediction(soft(), noise(4, 4)), Prediction(soft(0.5), noise(4, 4)))
     figure = causal([Case(IMAGE, {"a": bare})])
-    assert len(figure.strip) == 1 and "No truth, so no surface Dice" in figure.summary
+    assert len(figure.strip) == 2 and "No truth, so no surface Dice" in figure.summary
+    assert "the outline of each prediction" in figure.summary
     nothing = Change(Prediction(0 * soft(), noise(4, 4)), Prediction(0 * soft(), noise(4, 4)))
     assert "no outline in these images" in causal([Case(IMAGE, {"a": nothing})]).message
     many = causal([Case(IMAGE, {str(i): bare for i in range(7)})])
     assert len(many.cells) == 2 and many.to_html()
+
+
+def test_causal_and_region_tell_blurrier_from_moved_and_on_which_scale():
+    edge = noise(FINE, FINE)
+    rows = {name: Change(Prediction(p, edge), Prediction(q, edge), control=c)
+            for name, p, q, c in (("blurred", soft(), soft(width=4.0), False),
+                                  ("sharper", soft(), soft(width=0.5), False),
+                                  ("random", 0.5 + 0.01 * soft(), 0.5 + 0 * soft(), True))}  # fmt: skip
+    figure = causal([Case(IMAGE, rows, DISC)])
+    blurred, sharper, random = figure.strip[-1].entries
+    assert blurred.value < -0.1 < 0 < sharper.value and random.value == pytest.approx(
+        -0.01 * steepness(soft(), DISC), rel=0.01
+    )
+    assert blurred.value == pytest.approx(steepness(soft(width=4.0), DISC) - steepness(soft(), DISC))
+    std = soft().std()
+    assert f"over the image: the network {std:.2f}; random {0.01 * std:.4f}" in figure.summary
+    parts = {name: Region(RING, c.before.probability, c.after.probability, control=c.control, surface_dice=(0.8, 0.7))
+             for name, c in rows.items()}  # fmt: skip
+    figure = region(IMAGE, parts, what="x", truth=DISC)
+    steep, dice = figure.strip[1:]
+    assert [e.value for e in steep.entries] == pytest.approx([blurred.value, sharper.value, random.value])
+    assert [e.value for e in dice.entries] == pytest.approx([-0.1] * 3)
+    assert f"before, over the image: blurred {std:.2f}" in figure.summary and figure.alt.startswith("Regions")
 
 
 def test_causal_refuses_cases_that_do_not_fit():
@@ -537,10 +579,14 @@ def test_the_profile_finds_where_each_network_crosses():
     assert "pooled is nearer by" in some_profile(-2.0, 0.2).message
     assert "the same within 0.25 px" in some_profile(0.5, 0.6).message
     assert "which is right is not known" in some_profile(contour_is="prediction", is_truth=False).message
+    assert "equally far from the outline" in some_profile(-0.9, 1.1).message
+    assert "px apart, on opposite sides" in some_profile(-0.9, 1.1).message
     shifts = {row[0]: float(row[1].replace("−", "-")) for row in figure.table[1:]}
     assert shifts["pooled"] - shifts["guided"] == pytest.approx(1.4, abs=0.1)
     plots = {p.title: p for row in figure.cells for p in row if isinstance(p, Plot)}
     assert len(plots["Guidance"].series) == 1 and len(plots["Probability of object"].series) == 2
+    image = plots["Image"].series[0]
+    assert image.style == 6 and ("series-6", "image") in figure.legend  # no control can have it
     assert plots["Guidance"].series[0].style == 0  # the same look in every plot
     assert not figure.lead.linked and "sg-zoom" not in figure.to_html()  # it shows its own part of the image
     curve = plots["Probability of object"].series[0]
@@ -557,6 +603,8 @@ def test_the_profile_tells_when_it_meets_another_object_and_when_nothing_crosses
         boundary_profile(IMAGE, {"a": flat}, (99, 0), stride=2, contour=DISC)
     with pytest.raises(ValueError, match="maps is empty"):
         boundary_profile(IMAGE, {}, (0, 0), stride=2, contour=DISC)
+    with pytest.raises(ValueError, match="maps has 7 networks: at most 6"):
+        boundary_profile(IMAGE, {str(i): flat for i in range(7)}, (0, 0), stride=2, contour=DISC)
     with pytest.raises(ValueError, match="reach=1 must be 2"):
         boundary_profile(IMAGE, {"a": flat}, (0, 0), stride=2, contour=DISC, reach=1)
 
@@ -611,6 +659,8 @@ def test_heads_that_differ_heads_that_do_not_and_uniform_kernels():
     assert "Nearly uniform" in some_heads(0.95, 0.99).message
     assert "one head" in kernel_maps(IMAGE, {"guided": head_maps(0.5)}, stride=2).message
     assert len(figure.cells[0][0]) == 2 and figure.table[1][0] == "guided, 1"
+    assert figure.table[2][3] == "+1.0, +1.0" and "head 2 +1.0 down, +1.0 right" in figure.summary
+    assert figure.title == "What the kernels of each head look like"
     assert np.allclose(figure.cells[0][3][0].pixels, 0.1)  # mass outside = 1 - in bounds
     with pytest.raises(ValueError, match="maps is empty"):
         kernel_maps(IMAGE, {}, stride=2)
@@ -619,10 +669,43 @@ def test_heads_that_differ_heads_that_do_not_and_uniform_kernels():
 def test_ellipses_along_across_and_unrelated():
     assert "Guided kernels are stretched along the edges" in some_ellipses().message
     assert "stretched across the edges" in some_ellipses(np.pi / 2).message
-    assert "without regard to edges" in some_ellipses(np.pi / 4).message
+    assert "no more than by chance" in some_ellipses(np.pi / 4).message
+    assert re.search(r"\(0\.\d\d; image shifted −?0\.\d\d \(−?0\.\d\d to −?0\.\d\d\)\)", some_ellipses().message)
     k = kernel_shapes()
     assert alignment(IMAGE, k.angle[0], k.major[0], k.minor[0], k.unimodal[0], STRIDE) > 0.9
     assert alignment(IMAGE, k.angle[0], k.major[0], k.major[0], k.unimodal[0], STRIDE) == 0  # round ones have no axis
+
+
+def test_every_kernel_alike_is_stretched_along_edges_by_chance_only():
+    """All point to the right, the edges of a striped image too: shifting it changes nothing."""
+    k, flat = kernel_shapes(), np.zeros((2, FINE, FINE))
+    stripes = np.repeat((255 * (YY // 4 % 2))[..., None], 3, 2).astype(np.uint8)
+    figure = ellipses(stripes, {"guided": replace(k, angle=flat)}, stride=STRIDE)
+    assert (
+        "along the edges of the image no more than by chance (1.00; image shifted 1.00 (1.00 to 1.00))"
+        in figure.message
+    )
+    assert figure.table[1][-2:] == ("1.00", "1.00 (1.00 to 1.00)")
+
+
+def test_a_control_that_does_as_much_is_named():
+    along, turned = kernel_shapes(), kernel_shapes(np.pi / 4)
+    figure = ellipses(IMAGE, {"guided": along, "pooled": turned, "random weights": along}, stride=STRIDE,
+                      controls=["random weights"])  # fmt: skip
+    assert "The control “random weights” reaches as much" in figure.message
+    for rows, controls in ((("guided", "pooled"), ()), (("guided", "shuffled"), ["shuffled"])):
+        shapes = dict(zip(rows, (along, turned), strict=True))
+        assert "The control" not in ellipses(IMAGE, shapes, stride=STRIDE, controls=controls).message
+    edges = np.hypot(*np.gradient(IMAGE.mean(2).reshape(FINE, 2, FINE, 2).mean((1, 3))))
+    follows = replace(head_maps(0.5, 0.5), entropy=np.stack([edges / edges.max(), noise(FINE, FINE)]))
+    plain = replace(head_maps(0.5, 0.5), entropy=noise(2, FINE, FINE))
+    maps = {"guided": plain, "random weights": follows}
+    assert "the control “random weights” does so no less" in kernel_maps(IMAGE, maps, stride=2, controls=maps).message
+    told = kernel_maps(IMAGE, maps, stride=2, controls=maps).message
+    assert told.endswith("standard deviation of the entropy: 0.29 and 0.26.")
+    maps = {"guided": follows, "random weights": plain}
+    assert ", controls with " in kernel_maps(IMAGE, maps, stride=2, controls=["random weights"]).message
+    assert "control" not in kernel_maps(IMAGE, maps, stride=2).message
 
 
 def test_ellipses_are_drawn_in_true_size_and_several_peaks_get_a_cross():
@@ -645,7 +728,11 @@ def test_ellipses_are_drawn_in_true_size_and_several_peaks_get_a_cross():
 
 def test_a_region_matters_more_less_as_much_or_not_at_all():
     assert "6.0 times what it does with the same number of pixels" in some_region().message
-    assert "the outline is not where it matters" in some_region(0.05, 0.3).message
+    assert "and 6.0 times as much with the same number of pixels in “elsewhere”" in some_region(0.05, 0.3).message
+    between = some_region(0.12, 0.1).message
+    assert "1.2 times what it does" in between and "no difference" not in between
+    assert "1.2 times as much with" in some_region(0.1, 0.12).message
+    assert "It restores 90 % of the gap, in “elsewhere” 10 %." in some_region().message
     assert "the place makes no difference" in some_region(0.1, 0.1).message
     assert "next to nothing in either place" in some_region(1e-5, 1e-5).message
     figure = some_region()
@@ -653,7 +740,7 @@ def test_a_region_matters_more_less_as_much_or_not_at_all():
     assert "100 % of the change lies inside it" in figure.summary
     line = Region(np.eye(SIZE, dtype=bool), soft(), soft(), control=True)
     uneven = region(IMAGE, {"ring": Region(RING, soft(), soft() + 0.3 * RING), "line": line}, what="x")
-    assert f"48 pixels instead of {RING.sum()}" in uneven.message and len(uneven.strip) == 1
+    assert f"48 pixels instead of {RING.sum()}" in uneven.message and len(uneven.strip) == 2
     alone = region(IMAGE, {"ring": Region(RING, soft(), soft() + 0.3 * RING)}, what="gate shut")
     assert alone.message.startswith("Gate shut only in “ring” moves the probability")
     with pytest.raises(ValueError, match="region 'a': its mask must be"):
@@ -675,13 +762,16 @@ def test_the_sobel_gate_stuck_open_at_work_and_off():
 
 def test_statistic_by_distance_claims_only_what_the_intervals_allow():
     figure = some_distance()
-    assert re.match(
-        r"Static gate of guided rises at the outline by 0\.\d+ \(.* to .*\), more than pooled", figure.message
-    )
-    assert re.match(r"Static gate of guided falls at the outline by 0\.\d+", some_distance(-0.5).message)
-    assert "is the same at the outline as elsewhere" in some_distance(0.0).message
-    assert "less than pooled" in some_distance(0.1, other=0.5).message
-    assert "cannot be told from it" in some_distance(0.3, other=0.3).message
+    number = r"0\.\d+ \(.* to .*\)"
+    assert re.match(rf"Static gate of guided at the outline: higher than inside by {number}, higher than outside by "
+                    rf"{number}; .*Pooled: .*the two differ", figure.message)  # fmt: skip
+    lower = some_distance(-0.5).message
+    assert re.match(rf"Static gate of guided at the outline: lower than inside by {number}, lower than", lower)
+    assert re.search(r"its curve is lowest (0 to 2|2 to 4) px (in|out)side", lower)
+    none = some_distance(0.0).message
+    assert "no difference shown to" in none and "the same" not in none
+    assert "no difference between the two shown" in some_distance(0.3, other=0.3).message
+    assert "the nearest true outline" in figure.summary
     one = some_distance(images=1)
     assert one.message.endswith("one image, no interval.") and one.strip[0].series[0].low is None
     curve = figure.strip[0].series[0]
@@ -705,7 +795,26 @@ def test_statistic_by_distance_refuses_what_does_not_fit():
         statistic_by_distance({"q": {"a": fine}}, [DISC], stride=2, width=20)
     stripes = (np.indices((SIZE, SIZE))[0] // 6 % 2).astype(int)  # nowhere 6 px away from an outline
     figure = statistic_by_distance({"q": {"a": fine}}, [stripes], stride=2)
-    assert "nothing to compare" in figure.message and figure.table[1] == ("a", "undefined")
+    assert (
+        "nothing to compare" in figure.message
+        and figure.table[1][0] == "q, a"
+        and figure.table[1][3:] == ("undefined",) * 3
+    )
+    assert (
+        "nearest outline of a mask"
+        in statistic_by_distance({"q": {"a": fine}}, [DISC], stride=2, contour_is="outline of a mask").summary
+    )
+
+
+def test_the_two_sides_of_the_outline_are_compared_apart():
+    """Low inside, middling at the outline, high outside: the mean of both sides would hide it."""
+    truths = [np.roll(DISC, i, 0) for i in range(4)]
+    away = [signed_distance(t).reshape(FINE, 2, FINE, 2).mean((1, 3)) for t in truths]
+    steps = [np.where(np.abs(d) < 4, 0.5, np.where(d < 0, 0.2, 0.8)) for d in away]
+    figure = statistic_by_distance({"entropy": {"guided": steps}}, truths, stride=2)
+    assert "higher than inside by 0.30" in figure.message and "lower than outside by 0.30" in figure.message
+    assert re.search(r"lowest \d+ to \d+ px inside", figure.message)
+    assert [v.split(" ")[0] for v in figure.table[1][1:]] == ["0.20", "0.50", "0.80", "+0.30", "−0.30"]
 
 
 def test_training_sharpens_or_does_not():

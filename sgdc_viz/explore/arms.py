@@ -14,6 +14,7 @@ from sgdc_viz.lens import constant, delta, intervene, mean, permute, pooled, rec
 from sgdc_viz.nn import KERNEL_SOURCES, SGDCNet
 
 POOL_SIZES = (1, 2, 4, 8, 16, 32, None)  # p of the counterfactual in feature pixels; None: the whole image
+HEADS = 4  # of each block of the networks
 RANDOM = "random weights"
 MIRRORED, REWRITTEN = "guidance mirrored", "rewritten"
 
@@ -30,6 +31,7 @@ CHANGES = {
     "guidance shuffled": ("*.guidance", shuffle),
     MIRRORED: ("*.guidance", swap),  # what the boundary branch says of the image mirrored left to right
     "kernels uniform": ("*.kernels", uniform),
+    **{f"head {h} uniform": ("*.kernels", partial(uniform, h - 1)) for h in range(1, HEADS + 1)},  # what each head does
     "kernels centre only": ("*.kernels", delta),
     "kernels permuted": ("*.kernels", permute),
     "static gate open": ("*.gate_static", partial(constant, 1.0)),

@@ -53,7 +53,8 @@ class Explorer:
             truth: object numbers (or a binary mask) [H, W], if known.
 
         Raises:
-            ValueError: unknown family or missing weights.
+            ValueError: unknown family, missing weights, an image that is not uint8 [H, W, 3] or a truth that does not
+                fit it.
         """
         return self.compare(family, image, ARMS, truth)
 
@@ -65,10 +66,11 @@ class Explorer:
             arms: label -> arm; the first is what the others are compared with.
 
         Raises:
-            ValueError: unknown family, missing weights or fewer than two arms.
+            ValueError: as `look`, or fewer than two arms.
         """
         if len(arms) < 2:
             raise ValueError(f"a comparison needs at least two arms, got {list(arms)}.")
+        image, truth = _checked(image, truth)
         with self._lock:
             networks = [self._network(family, arm) for arm in arms.values()]
         info = getattr(networks[0], "info", None)
@@ -142,6 +144,25 @@ class Explorer:
         if name not in self._networks:
             self._networks[name] = load_network(*name)
         return self._networks[name]
+
+
+def _checked(image: np.ndarray, truth: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and truth as arrays, if they are what the networks take."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(
+            f"image is {image.dtype} {list(image.shape)}: give uint8 [H, W, 3], RGB from 0 to 255; where values go "
+            "from 0 to 1, (image * 255).astype(np.uint8)."
+        )
+    if truth is None:
+        return image, None
+    truth = np.asarray(truth)
+    if truth.dtype.kind not in "iub" or truth.shape != image.shape[:2]:
+        raise ValueError(
+            f"truth is {truth.dtype} {list(truth.shape)}: give object numbers or a bool mask {list(image.shape[:2])}, "
+            "the image's height and width; from probabilities, truth > 0.5."
+        )
+    return image, truth
 
 
 def _digest(array: np.ndarray) -> str:

@@ -43,6 +43,8 @@ from .several import causal, statistic_by_distance
 if TYPE_CHECKING:
     from .explorer import Explorer
 
+ZEROED = "guidance zeroed"
+MOST_LINES = 6  # networks in one profile
 DEFAULT_POOL = 8  # p of the trained pooled networks, in feature pixels
 
 
@@ -81,6 +83,11 @@ class Pair:
     explorer: Explorer = field(repr=False)
     place: Place = field(repr=False)
     _scores: dict = field(default_factory=dict, repr=False)  # metrics take longer than a picture: kept by run
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        truth = "with" if self.truth is not None else "without"
+        return f"Pair({', '.join(self.runs)}; {self.family}, {height} x {width}, {truth} truth)"
 
     # --- one pair ---
 
@@ -126,11 +133,7 @@ class Pair:
         """What a run predicts, with its metrics where the truth is known."""
         if self.truth is None:
             return Prediction(run.probability, run.boundary)
-        mask = run.mask
-        name = np.packbits(mask).tobytes()
-        if name not in self._scores:
-            self._scores[name] = evaluate_masks(mask, self.truth > 0)
-        return Prediction(run.probability, run.boundary, self._scores[name])
+        return Prediction(run.probability, run.boundary, self._metrics(run.mask))
 
     # --- views that need more runs ---
 
@@ -170,7 +173,9 @@ class Pair:
     def causal(
         self, changes: Sequence[str] | None = None, pixel: tuple[int, int] | None = None, zoom: int = 1, **options
     ) -> Figure:
-        """What changes do to this image's prediction, with controls. See `sgdc_viz.explore.causal`."""
+        """What changes do to this image's prediction, with controls. See `sgdc_viz.explore.causal`.
+
+        Which head does what: `causal(["head 1 uniform", "head 2 uniform", "head 3 uniform", "head 4 uniform"])`."""
         options = options if changes is None else {"changes": changes, **options}
         return self._linked(causal([self], window=self._window(pixel, zoom), **options), pixel, zoom)
 
@@ -194,7 +199,7 @@ class Pair:
         arm, regions = self._changed(change), {}
         for label, area, pair, control in self._regions(mask, width, controls):
             after = pair.run(arm, mask=area).probability
-            regions[label] = Region(area, pair._first.probability, after, control=control)
+            regions[label] = pair._region(area, pair._first.probability, after, control)
         figure = region(self.image, regions, what=change, truth=self.truth, faithfulness=self.rewriting_error(),
                         window=self._window(pixel, zoom))  # fmt: skip
         return self._linked(figure, pixel, zoom)
@@ -219,7 +224,7 @@ class Pair:
             before, after, effect = pair.explorer.patch(
                 pair.family, pair._reference, self.image, self.key, site, blur, area
             )
-            regions[label] = Region(area, before, after, effect, control)
+            regions[label] = pair._region(area, before, after, control, effect)
         what = f"{site.removeprefix('*.')} of the sharp image in the run of the blurred one"
         figure = region(self.image, regions, what=what, truth=self.truth, faithfulness=self.rewriting_error(),
                         window=self._window(pixel, zoom))  # fmt: skip
@@ -243,14 +248,18 @@ class Pair:
 
         Args:
             reach: how far to go to each side, in image pixels.
+            controls: add the three controls, and the first arm with its guidance zeroed.
 
         Raises:
             ValueError: pixel outside the image, or there is no outline.
         """
         contour, told = self.contour
-        maps = {name: run.profile for name, run in self._rows(controls).items()}
+        rows = self._rows(controls)
+        if controls and self._can(ZEROED) and len(rows) < MOST_LINES:
+            rows = {**rows, ZEROED: self.run(self._changed(ZEROED), recorded=True)}
+        maps = {name: run.profile for name, run in rows.items()}
         figure = boundary_profile(self.image, maps, pixel, stride=self._first.stride, contour=contour,
-                                  contour_is=told, reach=reach)  # fmt: skip
+                                  contour_is=told, is_truth=contour is self.truth, reach=reach)  # fmt: skip
         lead = replace(figure.lead, linked=True, boxes=())  # a moving mark takes the place of the box
         return self._linked(replace(figure, lead=lead), pixel, zoom)
 
@@ -272,10 +281,12 @@ class Pair:
         return self._linked(figure, pixel, zoom)
 
     def kernel_maps(self, pixel: tuple[int, int] | None = None, zoom: int = 1, *, controls: bool = False) -> Figure:
-        """Entropy, anisotropy, displacement and in-bounds mass of every head's kernels."""
+        """Entropy, anisotropy, displacement and in-bounds mass of every head's kernels.
+
+        What a head does is another question: `pair.causal(["head 1 uniform", "head 2 uniform", ...])`."""
         maps = {name: run.kernel_maps for name, run in self._rows(controls).items()}
         figure = kernel_maps(self.image, maps, stride=self._first.stride, truth=self.truth,
-                             window=self._window(pixel, zoom))  # fmt: skip
+                             window=self._window(pixel, zoom), controls=CONTROLS if controls else ())  # fmt: skip
         return self._linked(figure, pixel, zoom)
 
     def ellipses(
@@ -284,7 +295,7 @@ class Pair:
         """Where the kernels of every head take their values from; `across` ellipses from side to side."""
         shapes = {name: run.ellipses for name, run in self._rows(controls).items()}
         figure = ellipses(self.image, shapes, stride=self._first.stride, window=self._window(pixel, zoom),
-                          truth=self.truth, across=across)  # fmt: skip
+                          truth=self.truth, across=across, controls=CONTROLS if controls else ())  # fmt: skip
         return self._linked(figure, pixel, zoom)
 
     def sge_stages(self, pixel: tuple[int, int] | None = None, zoom: int = 1) -> Figure:
@@ -382,6 +393,19 @@ class Pair:
                 rows.append((f"{name}, random weights", area, self.random_weights(), True))
         return rows
 
+    def _region(self, area, before, after, control: bool, effect: float | None = None) -> Region:
+        """With surface Dice before and after, where the truth is known."""
+        dice = None
+        if self.truth is not None:
+            dice = tuple(self._metrics(probability > 0.5)["nsd1"] for probability in (before, after))
+        return Region(area, before, after, effect, control, dice)
+
+    def _metrics(self, mask: np.ndarray) -> dict[str, float]:
+        name = np.packbits(mask).tobytes()
+        if name not in self._scores:
+            self._scores[name] = evaluate_masks(mask, self.truth > 0)
+        return self._scores[name]
+
     def _rows(self, controls: bool) -> dict[str, Run]:
         if not controls:
             return self.runs
@@ -397,7 +421,10 @@ class Pair:
         return figure if pixel is None else linked(figure, self.key, pixel, self._first.stride, zoom)
 
     def _check_mask(self, mask: np.ndarray) -> np.ndarray:
-        mask = np.asarray(mask, bool)
+        mask = np.asarray(mask)
+        if mask.dtype.kind not in "biu":
+            raise ValueError(f"mask is {mask.dtype}: give bool [H, W], such as mask > 0.5.")
+        mask = mask.astype(bool)
         if mask.shape != self.image.shape[:2]:
             raise ValueError(f"mask has shape {mask.shape} and the image {self.image.shape[:2]}: make them agree.")
         if not mask.any():

@@ -33,7 +33,8 @@ def causal(
 
     Args:
         pairs: from `Explorer.look`, of one family; all with truth, or none.
-        changes: some of `CHANGES`; the default ones destroy the guidance in four ways and the kernels in two.
+        changes: some of `CHANGES`; the default ones destroy the guidance in four ways and the kernels in two. Which
+            head does what is asked with "head 1 uniform" to "head 4 uniform".
         controls: add the first change in networks with random weights, where it has nothing to destroy.
         shown: which pair is drawn.
         ring_width: pixels around the outlines that count as near.
@@ -44,6 +45,8 @@ def causal(
     """
     if not pairs:
         raise ValueError("there is no image: give at least one pair from Explorer.look.")
+    if isinstance(changes, str):
+        raise ValueError(f"changes={changes!r} is a text: give a list, [{changes!r}].")
     if len({pair.truth is None for pair in pairs}) > 1:
         raise ValueError("some of these images have a truth and some have none: leave out one kind.")
     cases = []
@@ -73,13 +76,16 @@ def statistic_by_distance(
         width: of a distance bin, in image pixels.
 
     Raises:
-        ValueError: no pair, or an unknown quantity.
+        ValueError: no pair, an unknown quantity, or a true outline in some of the images only.
     """
     if not pairs:
         raise ValueError("there is no image: give at least one pair from Explorer.look.")
     for quantity in quantities:
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity {quantity!r} is unknown: use some of {', '.join(QUANTITIES)}.")
+    contours = [pair.contour for pair in pairs]
+    if len({contour is pair.truth for (contour, _), pair in zip(contours, pairs, strict=True)}) > 1:
+        raise ValueError("some of these images have a true outline and some have none: leave out one kind.")
     values: dict[str, dict[str, list[np.ndarray]]] = {quantity: {} for quantity in quantities}
     worst = 0.0
     for pair in pairs:  # one after the other: the recordings of one image at a time
@@ -88,7 +94,7 @@ def statistic_by_distance(
             for quantity in quantities:
                 values[quantity].setdefault(label, []).append(QUANTITIES[quantity][1](run))
     return draw_statistic(
-        values, [pair.contour[0] for pair in pairs], stride=pairs[0]._first.stride,
+        values, [contour for contour, _ in contours], stride=pairs[0]._first.stride, contour_is=contours[0][1],
         units={quantity: QUANTITIES[quantity][0] for quantity in quantities}, reach=reach, width=width,
         faithfulness=worst,
     )  # fmt: skip

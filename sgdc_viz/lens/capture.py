@@ -299,4 +299,4 @@ def _copy(value: Any, detach: bool) -> Any:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"
+    return f"{count / 2**20:,.1f} MiB" if count >= 0.05 * 2**20 else f"{count:,} bytes"

@@ -54,20 +54,23 @@ def intervene(
             `feature_mask`). Changes that look around (mean, shuffle, pooled) still look at the whole map.
         stride: image pixels per feature pixel, for models where it cannot be told (as in `Recording.at`); one for all
             sites. With stride=1 in a model that has a coarser one, the mask has the size of the feature map.
-        allow_unnormalised: let through `kernels` of an SGDC block that do not sum to one; the block then brightens or
-            darkens, which no kernel of its own can do.
+        allow_unnormalised: let through `kernels` of an SGDC block that do not sum to one or have negative weights; the
+            block then brightens, darkens or sharpens, which no kernel of its own can do.
 
     Yields:
         How often each site has fired so far: a Counter by site.
 
     Raises:
-        TypeError: if `model` is not a torch module, or a change cannot be called.
+        TypeError: if `model` is not a torch module, `changes` no mapping, or a change cannot be called.
         ValueError: on entry, if a pattern matches no site; if the model is in training mode, compiled or scripted; if
             the mask is not of bool, of another shape, or empty. While the model runs, if a change gives another shape,
-            kernels that do not sum to one, or the mask does not fit the image. On exit, if a site never fired.
+            kernels that do not sum to one or are negative, or the mask does not fit the image. On exit, if a site
+            never fired.
         RuntimeError: if this thread and another would wait for each other for ever.
     """
     check_hookable(model, "intervene")
+    if not isinstance(changes, Mapping):
+        raise TypeError(f"changes is {changes!r}: say what to do where, such as {{'*.guidance': zero()}}.")
     if not changes:
         raise ValueError("changes is empty: say what to do where, such as {'*.guidance': zero()}.")
     for pattern, change in changes.items():
@@ -116,13 +119,22 @@ def intervene(
     # Only reached if nothing else was raised.
     if silent := [site for site in planned if not fired[site]]:
         more = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
+        unread = any(_unread(model, site) for site in silent)
         why = (
-            "this model does not use it (`guidance` is for 'structure' alone), or only a part of the model was called: "
-            "name fewer sites"
+            f"this model does not use it{unread * GUIDED}, or only a part of the model was called: name fewer sites"
             if fired
-            else "call the model inside the `with` block, in the same thread; and `guidance` is for 'structure' alone"
+            else f"call the model inside the `with` block, in the same thread{unread * GUIDED}"
         )
         raise ValueError(f"nothing was changed at {silent[0]!r}{more}, because it never fired: {why}.")
+
+
+GUIDED = " (`guidance` is for 'structure' alone)"
+
+
+def _unread(model: nn.Module, site: str) -> bool:
+    """Whether a site is the guidance of a block that reads none."""
+    owner, _, tap = site.rpartition(".")
+    return tap == "guidance" and getattr(model.get_submodule(owner), "kernel_source", "structure") != "structure"
 
 
 def feature_mask(mask: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
@@ -217,13 +229,27 @@ def swap(recording: Recording, call: int | None = None) -> Change:
     return Change("swap(recording)" if call is None else f"swap(recording, call={call})", make)
 
 
-def uniform() -> Change:
-    """`kernels` that weigh all k*k taps the same: a box blur."""
+def uniform(head: int | None = None) -> Change:
+    """`kernels` that weigh all k*k taps the same: a box blur.
+
+    Args:
+        head: do so in this head only, counted from 0; None: in all.
+
+    Raises:
+        ValueError: while the model runs, if there is no such head.
+    """
+    name = "uniform()" if head is None else f"uniform(head={head})"
 
     def make(value: Tensor, site: str) -> Tensor:
-        return torch.full_like(value, 1 / _taps(value, site, "uniform()", ("kernels",)))
+        flat = torch.full_like(value, 1 / _taps(value, site, name, ("kernels",)))
+        if head is None:
+            return flat
+        if not 0 <= head < value.shape[-4]:
+            raise ValueError(f"head={head}: {site!r} has the heads 0 to {value.shape[-4] - 1}.")
+        chosen = torch.arange(value.shape[-4], device=value.device) == head
+        return torch.where(chosen[:, None, None, None], flat, value)
 
-    return Change("uniform()", make)
+    return Change(name, make)
 
 
 def delta() -> Change:
@@ -304,6 +330,11 @@ def _check_sums(kernels: Tensor, changes: list[Callable[[Tensor, str], Tensor]],
             f"{', '.join(map(repr, changes))} at {site!r} gave kernels that sum to {sums.min():.3g} up to "
             f"{sums.max():.3g}, and kernels of this block sum to 1: divide them by their sum over the taps, or give "
             "allow_unnormalised=True."
+        )
+    if (kernels < 0).any():
+        raise ValueError(
+            f"{', '.join(map(repr, changes))} at {site!r} gave kernels with weights down to {kernels.min():.3g}, and "
+            "those of this block are 0 or more (a softmax): give such, or allow_unnormalised=True."
         )
 
 

@@ -5,8 +5,8 @@ pixels at once; half precision is computed in float32. A kernel is read as a dis
 (dy, dx), counted from the centre, weighs the neighbour that lies dy rows below and dx columns to the right. Lengths are
 in feature pixels: times the block's stride they are image pixels.
 
-All raise ValueError if k*k is not the square of an odd number, or the kernels are negative or do not sum to one
-(`kernel_logits` have the same shape: easily mistaken).
+All raise TypeError if they are no tensor, and ValueError if k*k is not the square of an odd number, or the kernels are
+negative or do not sum to one (`kernel_logits` have the same shape: easily mistaken).
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class KernelEllipse(NamedTuple):
         anisotropy is near 0.
     anisotropy: (major^2 - minor^2) / (major^2 + minor^2), 0 round .. 1 a line; 0 where both axes are under 0.01 pixel.
     unimodal: bool. False where the taps with at least half the largest weight fall apart into several islands: then
-        the kernel looks at several places at once, and one ellipse misleads.
+        the kernel looks at several places at once, and one ellipse misleads. A ring is one island: unimodal, and its
+        round ellipse has the right size, but says nothing of the hole in its middle.
     """
 
     major: Tensor
@@ -176,6 +177,10 @@ def kernel_cutoff(kernels: Tensor) -> Tensor:
 
 def _checked(kernels: Tensor, who: str) -> tuple[Tensor, int]:
     """The kernels in float32 or float64, and k."""
+    if not isinstance(kernels, Tensor):
+        raise TypeError(
+            f"{who} needs a torch tensor, got {type(kernels).__name__}: torch.from_numpy makes one of an array."
+        )
     if kernels.ndim < 4:
         raise ValueError(f"{who} needs kernels [..., heads, k*k, H, W], got {tuple(kernels.shape)}.")
     taps = kernels.shape[-3]

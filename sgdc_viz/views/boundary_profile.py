@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .charts import Plot, Series, padded_range, signed
+from .charts import SERIES, Plot, Series, padded_range, signed
 from .figure import Column, Figure, Outline, Picture, Strokes, Words
 from .geometry import Normal, arrow_head, normal_at, sample
 from .overview import check_pixel, footprint
@@ -15,6 +15,7 @@ from .style import number, outlines_of
 
 STEP = 0.5  # pixels between samples
 SAME = 0.25  # px: crossings nearer to each other than this are called the same
+MOST = len(SERIES) - 1  # networks; the last look is the image's own, so that no control has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +78,13 @@ def boundary_profile(
         window: part of the image to show; None shows the surroundings of the line.
 
     Raises:
-        ValueError: no network, a pixel outside the image, or nothing to cross.
+        ValueError: no network or more than 6, a pixel outside the image, or nothing to cross.
     """
     check_pixel(pixel, image)
     if not maps:
         raise ValueError("maps is empty: give at least one network.")
+    if len(maps) > MOST:
+        raise ValueError(f"maps has {len(maps)} networks: at most {MOST} lines can be told apart; give fewer.")
     if not reach >= 2:
         raise ValueError(f"reach={reach!r} must be 2 pixels or more.")
     labels = np.asarray(contour).astype(np.int32)
@@ -98,7 +101,7 @@ def boundary_profile(
     message = _message(crossings, contour_is, is_truth)
     plots = [_plot(key, title, unit, distance, read, contour_is) for key, title, unit in QUANTITIES
              if any(key in values for values in read.values())]  # fmt: skip
-    plots.append(Plot("Image", (Series("image", distance, grey, 4),), "px from the outline, inside < 0",
+    plots.append(Plot("Image", (Series("image", distance, grey, MOST),), "px from the outline, inside < 0",
                       "mean of red, green, blue, 0..1", padded_range(grey),
                       f"The image along the line, {number(float(np.nanmin(grey)))} to "
                       f"{number(float(np.nanmax(grey)))}.", zero="outline"))  # fmt: skip
@@ -130,7 +133,7 @@ def boundary_profile(
             outlines=(Outline(contour_is, outlines_of(labels)),), boxes=(footprint(pixel, stride, 1),),
             strokes=(Strokes("the line that is read", line, "normal"),),
         ),
-        legend=(*((f"series-{i}", name) for i, name in enumerate(maps)), ("series-4", "image"),
+        legend=(*((f"series-{i}", name) for i, name in enumerate(maps)), (f"series-{MOST}", "image"),
                 ("truth", contour_is), ("normal", "the line that is read; its tip is outside"),
                 ("footprint", "feature pixel of the selected pixel")),
         table=(("network", "crosses 0.5 at (px from the outline)", "steepness there (probability a px)"),
@@ -175,8 +178,11 @@ def _message(crossings: Mapping[str, tuple[float, float] | None], contour_is: st
         apart = abs(b[0] - a[0])
         return f"{text}: {number(apart, 2)} px apart; which is right is not known without truth."
     ahead = abs(b[0]) - abs(a[0])
-    if abs(ahead) < SAME:
+    apart = abs(b[0] - a[0])
+    if apart < SAME:
         return f"{text}: the same within {SAME:g} px."
+    if abs(ahead) < SAME:
+        return f"{text}: equally far from the outline ({number(apart, 2)} px apart, on opposite sides)."
     winner = first if ahead > 0 else second
     return f"{text}: {winner} is nearer by {number(abs(ahead), 2)} px."
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from .charts import Effect, Effects
 from .figure import Column, Figure, Outline, Picture, Words
-from .geometry import interval_of_mean, signed_distance
+from .geometry import interval_of_mean, signed_distance, steepness
 from .prediction import Prediction
 from .style import MAPS, number, outlines_of, shared_scale, with_interval
 
 NO_OP = "same probability after writing back what was recorded"
+STEEPER = "change of mean |gradient| of the probability at the outline, per px (left is blurrier)"
 HARDLY = 0.005  # changes of a probability or of surface Dice that this figure calls none
 ABREAST = 5  # maps in one row
 
@@ -52,8 +53,9 @@ def causal(
     """Interventions as rows, their effects as points, the unchanged network as zero; below, where the change is.
 
     Effects: mean |change of the probability| in the ring around the outline (and, as a cross, in the rest of the
-    image); change of surface Dice at 1 px; change of HD95 in px. The last two need truth in every case. The ring is
-    laid around the true outline, without truth around the unchanged prediction's.
+    image); change of surface Dice at 1 px; change of HD95 in px; change of the steepness of the probability at the
+    outline (negative: blurrier). Surface Dice and HD95 need truth in every case. Ring and steepness are taken at the
+    true outline; without truth the ring lies around the unchanged prediction's, and steepness at each prediction's own.
 
     Args:
         cases: images, all with the same rows. Several give means with 95 % bootstrap intervals over the images.
@@ -95,6 +97,9 @@ def causal(
         ):
             gain = [[c.after.metrics[key] - c.before.metrics[key] for c in case.changes.values()] for case in cases]
             measures.append((title, axis, interval_of_mean(np.array(gain)), None))
+    gain = np.array([_steeper(case) for case in cases])
+    measures.append(("Steepness", STEEPER,
+                     interval_of_mean(gain), None))  # fmt: skip
     message = _message(names, controls, inside, outside, measures[1][2] if judged else None, many)
     strip = tuple(
         Effects(
@@ -115,10 +120,12 @@ def causal(
     least = (
         "" if len(claims) < 2 else f" Least near the outline: “{names[least]}”, {number(float(inside[0][least]), 2)}."
     )
+    at = "the true outline" if all(case.truth is not None for case in cases) else "the outline of each prediction"
     summary = (
         f"{count}. Each row against its own unchanged network, which is zero. The ring lies within {ring_width:g} px "
-        f"of {around}.{lost}{least} Hollow squares are controls. An intervention can also put the network where it has "
-        "never been: a large effect shows that the part is used, not how well."
+        f"of {around}.{lost}{least} {_scales(cases)} Steepness is "
+        f"taken at {at}. Hollow squares are controls. An intervention can also put the network where it has never "
+        "been: a large effect shows that the part is used, not how well."
     )
     legend = [("prediction", "outline of the unchanged prediction")]
     if cases[shown].truth is not None:
@@ -151,6 +158,26 @@ def _moved(case: Case, width: float) -> list[tuple[float, float]]:
         places = (near, ~near) if near.any() else (near, near)  # without an outline there is no elsewhere
         rows.append(tuple(float(difference[m].mean()) if m.any() else np.nan for m in places))
     return rows
+
+
+def _steeper(case: Case) -> list[float]:
+    """For each row: change of the steepness at the true outline, or without truth at each prediction's own."""
+    told = []
+    for change in case.changes.values():
+        after, before = (steepness(p, p > 0.5 if case.truth is None else case.truth)
+                         for p in (change.after.probability, change.before.probability))  # fmt: skip
+        told.append(after - before)
+    return told
+
+
+def _scales(cases: Sequence[Case]) -> str:
+    """How much the unchanged networks vary over an image: a change of 0.01 is little for one and all for another."""
+    own: dict[str, float] = {}
+    for name, row in cases[0].changes.items():
+        who = name if row.control else "the network"
+        own.setdefault(who, float(np.mean([case.changes[name].before.probability.std() for case in cases])))
+    told = "; ".join(f"{who} {number(value, 2)}" for who, value in own.items())
+    return f"Standard deviation of the unchanged probability over the image: {told}."
 
 
 def _entry(j: int, names, controls, values, beside) -> Effect:

@@ -22,10 +22,20 @@ SERIES = (
     ("#9467bd", "9 3 2 3", (0, (6, 2, 1.5, 2)), "D"),
     ("#808080", "4 2", (0, (3, 1.5)), "x"),
     ("#e7298a", "1 4", (0, (1, 3)), "v"),
+    ("#17a2b8", "14 3", (0, (9, 2)), "+"),
 )
-MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "x": "cross", "v": "triangle down"}
+MARKERS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle",
+    "D": "diamond",
+    "x": "cross",
+    "v": "triangle down",
+    "+": "plus",
+}
 SHAPES = {"o": "M0 -3.4A3.4 3.4 0 1 1 -0.01 -3.4Z", "s": "M-3 -3H3V3H-3Z", "^": "M0 -4L3.8 3H-3.8Z",
-          "D": "M0 -4.2L4.2 0L0 4.2L-4.2 0Z", "x": "M-3 -3L3 3M3 -3L-3 3", "v": "M0 4L3.8 -3H-3.8Z"}  # fmt: skip
+          "D": "M0 -4.2L4.2 0L0 4.2L-4.2 0Z", "x": "M-3 -3L3 3M3 -3L-3 3", "v": "M0 4L3.8 -3H-3.8Z",
+          "+": "M-4 0H4M0 -4V4"}  # fmt: skip
 WIDE, HIGH = 280, 205  # units of the SVG; its text is 12 units high
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 42
 
@@ -178,7 +188,7 @@ def key_svg(style: int) -> str:
 
 
 def _marker(marker: str, x: float, y: float, colour: str) -> str:
-    fill = "none" if marker == "x" else colour
+    fill = "none" if marker in "x+" else colour
     return f'<path d="{SHAPES[marker]}" transform="translate({x:.1f} {y:.1f})" fill="{fill}" stroke="{colour}"/>'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,9 @@ from .figure import Column, Figure, Outline, Picture, Strokes
 from .geometry import arrow_head
 from .style import number, outlines_of, percent, two_digits
 
-RELATED, STRONG = 0.1, 0.4  # alignments nearer to 0 are called unrelated; farther from it, plain
+STRONG = 0.4  # an alignment this far from that with the shifted image is called plain
+ROUNDING = 0.005  # of what is written
+SHIFTS = tuple((y, x) for y in (0.25, 0.5, 0.75) for x in (0.25, 0.5, 0.75))  # shares of height and width
 POINTS = 20  # of a drawn ellipse
 
 
@@ -43,6 +45,7 @@ def ellipses(
     window: tuple[int, int, int, int] | None = None,
     truth: np.ndarray | None = None,
     across: int = 9,
+    controls: Collection[str] = (),
 ) -> Figure:
     """The kernel of every n-th pixel as an ellipse in true size, with an arrow to where it looks.
 
@@ -53,6 +56,7 @@ def ellipses(
         window: part to draw, (y0, x0, y1, x1); None draws all of the image.
         truth: object numbers (or a binary mask) [H, W]; its outline is drawn dashed.
         across: how many ellipses along the longer side of the window.
+        controls: those of `kernels` that are controls; the message says if one is stretched along edges as much.
 
     Raises:
         ValueError: no network, or `across` below 1.
@@ -68,27 +72,42 @@ def ellipses(
     top, left = max(0, window[0]), max(0, window[1])
     part = image[top : window[2], left : window[3]] // 2 + 40  # faint, so that the lines stand out
     places = _places(window, (height, width), stride, across)
-    rows, table = [], [("network, head", "long axis (px)", "short axis (px)", "several peaks", "along the edges")]
-    along = {name: [alignment(image, k.angle[h], k.major[h], k.minor[h], k.unimodal[h], stride) for h in range(heads)]
-             for name, k in kernels.items()}  # fmt: skip
+    rows, table = (
+        [],
+        [
+            (
+                "network, head",
+                "long axis (px)",
+                "short axis (px)",
+                "several peaks",
+                "along the edges",
+                "image shifted: mean (range)",
+            )
+        ],
+    )
+    told = {name: np.array([[alignment(image, k.angle[h], k.major[h], k.minor[h], k.unimodal[h], stride, shift)
+                             for shift in ((0, 0), *SHIFTS)] for h in range(heads)])
+            for name, k in kernels.items()}  # fmt: skip
     for name, k in kernels.items():
         cells = []
         for h in range(heads):
+            along, *chance = told[name][h]
             many = float(1 - k.unimodal[h].mean())
             size = (number(2 * stride * float(v[h].mean()), 2) for v in (k.major, k.minor))
-            table.append((f"{name}, {h + 1}", *size, percent(many), two_digits(along[name][h])))
-            alt = f"Kernels of head {h + 1}, {name}, as ellipses; along the edges {two_digits(along[name][h])}."
+            table.append((f"{name}, {h + 1}", *size, percent(many), two_digits(along), _by_chance(chance)))
+            alt = f"Kernels of head {h + 1}, {name}, as ellipses; along the edges {two_digits(along)}."
             cells.append(Picture(part, alt, origin=(top, left), outlines=lines, window=window,
                                  strokes=_strokes(k, h, places, stride)))  # fmt: skip
         rows.append(tuple(cells))
-    message = _message({name: float(np.mean(v)) for name, v in along.items()})
+    message = _message({name: v.mean(0) for name, v in told.items()}, controls)
     step = places[0][1][1] - places[0][1][0] if len(places[0][1]) > 1 else 1
     summary = (
         f"Every {step * stride} px one kernel: the ellipse holds one standard deviation of its weights, in image "
         "pixels, around its centre of mass; an arrow leads there from the pixel itself. A cross stands where the "
         "kernel has several peaks: an ellipse would mislead. Along the edges: mean of cos(2 × angle between long "
         "axis and image edge), 1 along, −1 across, 0 unrelated; weighted by edge strength and elongation, "
-        "single-peaked kernels only. One image, no interval."
+        f"single-peaked kernels only. Chance: the same kernels against the image shifted around by a quarter, a half "
+        "and three quarters of its height and width (9 shifts), mean and range. One image, no interval."
     )
     return Figure(
         name="ellipses",
@@ -106,13 +125,15 @@ def ellipses(
     )  # fmt: skip
 
 
-def alignment(image, angle, major, minor, unimodal, stride: int) -> float:
+def alignment(image, angle, major, minor, unimodal, stride: int, shift: tuple[float, float] = (0, 0)) -> float:
     """Are kernels stretched along image edges? Weighted mean of cos(2 x angle between long axis and edge), -1..1.
 
     Args:
         image: uint8 [H, W, 3].
         angle, major, minor, unimodal: of one head, [h, w].
         stride: image pixels per feature pixel.
+        shift: share of (height, width) by which the image is shifted around before: a control, for what kernels that
+            know nothing of the image would reach.
 
     The edge runs at a right angle to the gradient of the grey image (Gaussian derivative, 1 feature pixel). Weights:
     gradient x elongation (major - minor) / (major + minor), and 0 where a kernel has several peaks.
@@ -124,6 +145,8 @@ def alignment(image, angle, major, minor, unimodal, stride: int) -> float:
     grey = np.pad(grey, [(0, max(0, n * stride - m)) for n, m in zip((h, w), grey.shape, strict=True)], mode="edge")
     grey = grey[: h * stride, : w * stride].reshape(h, stride, w, stride).mean((1, 3))
     dy, dx = (gaussian_filter(grey, 1.0, order=order) for order in ((1, 0), (0, 1)))
+    rolled = [round(part * n) for part, n in zip(shift, (h, w), strict=True)]
+    dy, dx = (np.roll(gradient, rolled, (0, 1)) for gradient in (dy, dx))
     edge = np.arctan2(dx, -dy)  # direction of the edge: the gradient turned by 90 degrees
     weight = np.hypot(dy, dx) * (major - minor) / np.maximum(major + minor, 1e-9) * unimodal
     return 0.0 if weight.sum() < 1e-9 else float((weight * np.cos(2 * (angle - edge))).sum() / weight.sum())
@@ -166,17 +189,30 @@ def _strokes(k: KernelEllipses, head: int, places, stride: int) -> tuple[Strokes
     return tuple(Strokes(label, tuple(lines), style) for label, lines, style in told if lines)
 
 
-def _message(along: Mapping[str, float]) -> str:
-    def told(value: float) -> str:
-        if abs(value) <= RELATED:
-            return f"stretched without regard to edges ({two_digits(value)})"
-        way = "along" if value > 0 else "across"
-        return (
-            f"stretched {'' if abs(value) >= STRONG else 'a little '}{way} the edges of the image ({two_digits(value)})"
-        )
+def _by_chance(values) -> str:
+    return f"{two_digits(np.mean(values))} ({two_digits(min(values))} to {two_digits(max(values))})"
+
+
+def _message(along: Mapping[str, np.ndarray], controls: Collection[str]) -> str:
+    """along: name -> alignment [1 + shifts], first with the image where it is."""
+
+    def told(values: np.ndarray) -> str:
+        value, chance = values[0], values[1:]
+        shifted = f"{two_digits(value)}; image shifted {_by_chance(chance)}"
+        if chance.min() - ROUNDING <= value <= chance.max() + ROUNDING:
+            return f"stretched along the edges of the image no more than by chance ({shifted})"
+        gap = value - chance.mean()
+        way = "along" if gap > 0 else "across"
+        return f"stretched {'' if abs(gap) >= STRONG else 'a little '}{way} the edges of the image ({shifted})"
 
     names = list(along)
-    text = f"{names[0].capitalize()} kernels are {told(along[names[0]])}"
+    text = f"{names[0][0].upper()}{names[0][1:]} kernels are {told(along[names[0]])}"
     if len(names) > 1:
         text += f", {names[1]} ones {told(along[names[1]])}"
-    return f"{text}; 1 is along, −1 across, 0 unrelated."
+    gap = {name: float(v[0] - v[1:].mean()) for name, v in along.items()}
+    way = 1 if gap[names[0]] >= 0 else -1
+    rivals = [name for name in names[1:] if name in controls and way * gap[name] >= abs(gap[names[0]])]
+    if rivals:
+        top = max(rivals, key=lambda name: way * gap[name])
+        text += f". The control “{top}” reaches as much ({two_digits(along[top][0])})"
+    return f"{text}. 1 is along, −1 across, 0 unrelated."

@@ -151,6 +151,25 @@ def boundary_score(predicted: np.ndarray, true: np.ndarray, tolerance: float = 1
     return BoundaryScore(float(precision), float(recall), float(f), found, true & ~found, predicted & ~right)
 
 
+def steepness(probability: np.ndarray, labels: np.ndarray) -> float:
+    """How sharply a prediction changes at outlines: mean |gradient| of the probability, per pixel.
+
+    The gradient is taken by central differences, over the pixels beside the outline (centre at most 1 px from it). A
+    ramp of slope s has s; a step from 0 to 1 has 0.5, the most that there is: half of it falls on each side.
+
+    Args:
+        probability: float [H, W], 0..1.
+        labels: object numbers (or a binary mask) [H, W], whose outlines are looked at.
+
+    Returns:
+        0 .. 0.71, in 1/px; NaN where there is no outline, or the image is one pixel wide.
+    """
+    if min(probability.shape) < 2:
+        return np.nan
+    near = np.abs(signed_distance(labels)) <= 1
+    return float(np.hypot(*np.gradient(np.asarray(probability, float)))[near].mean()) if near.any() else np.nan
+
+
 @dataclass(frozen=True, eq=False)
 class Normal:
     """A line across an outline.

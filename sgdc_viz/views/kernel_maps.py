@@ -1,12 +1,13 @@
-"""What each head does where: statistics of the kernels as maps."""
+"""What the kernels of each head look like: their statistics as maps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from .charts import signed
 from .figure import Column, Figure, Outline, Picture
 from .overview import edge_agreement
 from .style import MAPS, Scale, number, outlines_of, percent, shared_scale, two_digits
@@ -41,8 +42,12 @@ def kernel_maps(
     stride: int,
     truth: np.ndarray | None = None,
     window: tuple[int, int, int, int] | None = None,
+    controls: Collection[str] = (),
 ) -> Figure:
     """Entropy, displacement, anisotropy and out-of-bounds mass of the kernels, one small map for each head.
+
+    What kernels look like is not yet what a head does: for that, change one and see what happens
+    (`sgdc_viz.explore.causal` with "head 1 uniform" and so on).
 
     Args:
         image: uint8 [H, W, 3], as the networks saw it.
@@ -50,6 +55,7 @@ def kernel_maps(
         stride: image pixels per feature pixel.
         truth: object numbers (or a binary mask) [H, W]; its outline is drawn on the image.
         window: part to show first, (y0, x0, y1, x1).
+        controls: those of `maps` that are controls; the message says if one follows the image's edges as much.
 
     Raises:
         ValueError: no network.
@@ -71,7 +77,7 @@ def kernel_maps(
     for name in maps:
         rows.append(tuple(
             tuple(Picture(v, f"{title} of head {h}, {name}: mean {number(float(v.mean()), 2)}.", scale, stride,
-                          linked=True, window=window, title=f"{h}: mean {number(float(v.mean()), 2)}")
+                          linked=True, window=window, title=f"{h}: {number(float(v.mean()), 2)}")
                   for h, v in enumerate(values[name], start=1))
             for title, scale, values in quantities
         ))  # fmt: skip
@@ -80,26 +86,34 @@ def kernel_maps(
         for name, m in maps.items()
     }
     first = next(iter(maps))
-    message = _message(first, maps[first], shift[first])
+    message = _message(first, maps[first], shift[first]) + _beaten(
+        first, follow, {n: float(m.entropy.std((1, 2)).mean()) for n, m in maps.items()}, controls
+    )
     sharp = "; ".join(
         f"{name}: {percent(float((m.entropy < UNIFORM).mean()))} of all kernels are sharper than nearly uniform "
         f"(entropy under {UNIFORM:g})"
         for name, m in maps.items()
     )
+    ways = "; ".join(f"head {h} {signed(float(d[0]))} down, {signed(float(d[1]))} right"
+                     for h, d in enumerate(maps[first].displacement.mean((2, 3)), start=1))  # fmt: skip
     summary = (
-        f"One small map for each head, one map pixel is {stride} × {stride} image pixels, rows on one scale. {sharp}. "
+        "One small map for each head, above it the head and the map's mean; one "
+        f"map pixel is {stride} × {stride} image pixels, rows on one scale. {sharp}. "
+        f"Mean displacement of {first}, in feature pixels: {ways}. "
         "Kernels sum to one, so their sum says nothing and is not shown. One image, no interval."
     )
-    table = (("network, head", "entropy", "displacement (feature px)", "anisotropy", "mass outside",
-              "entropy changes at image edges (correlation)"),)  # fmt: skip
+    table = (("network, head", "entropy", "displacement (feature px)", "its mean (down, right)", "anisotropy",
+              "mass outside", "entropy changes at image edges (correlation)"),)  # fmt: skip
     for name, m in maps.items():
         for h in range(len(m.entropy)):
-            values = (m.entropy[h], shift[name][h], m.anisotropy[h], outside[name][h])
-            table += ((f"{name}, {h + 1}", *(number(float(v.mean()), 2) for v in values), two_digits(follow[name][h])),)
+            entropy, moved_by, *more = (number(float(v.mean()), 2) for v in (
+                m.entropy[h], shift[name][h], m.anisotropy[h], outside[name][h]))  # fmt: skip
+            way = ", ".join(signed(float(v)) for v in m.displacement[h].mean((1, 2)))
+            table += ((f"{name}, {h + 1}", entropy, moved_by, way, *more, two_digits(follow[name][h])),)
     lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
     return Figure(
         name="kernel-maps",
-        title="Which head does what, and where",
+        title="What the kernels of each head look like",
         message=message,
         summary=summary,
         alt=f"Maps of four statistics of the kernels, one for each head. {message}",
@@ -111,6 +125,25 @@ def kernel_maps(
         table=table,
         faithfulness=max(m.faithfulness for m in maps.values()),
     )
+
+
+def _beaten(
+    first: str, follow: Mapping[str, list[float]], spread: Mapping[str, float], controls: Collection[str]
+) -> str:
+    """Does the entropy follow the image's edges, and do controls as much? Of each network its strongest head."""
+    best = {name: max(values, key=abs) for name, values in follow.items()}
+    rivals = [name for name in best if name in controls and name != first]
+    if not rivals:
+        return ""
+    top = max(rivals, key=lambda name: abs(best[name]))
+    start = f" Entropy changes at image edges with correlation {two_digits(best[first])} at most"
+    if abs(best[top]) >= abs(best[first]):
+        return (
+            f"{start}, and the control “{top}” does so no less "
+            f"({two_digits(best[top])}); standard deviation of the entropy: {number(spread[first], 2)} and "
+            f"{number(spread[top], 2)}."
+        )
+    return f"{start}, controls with {two_digits(best[top])}."
 
 
 def _message(name: str, maps: KernelMaps, shift: np.ndarray) -> str:

@@ -160,23 +160,15 @@ def _message(steps, first: str, focus: str, changes, stride: int) -> str:
     if max(a, b) < 0.05:
         return f"{start}, there is nothing to compare: the network finds no outline here (surface Dice {number(a)})."
     if abs(b - a) < HARDLY:
-        text = f"{start}, surface Dice at 1 px stays at {number(b)} ({first}: {number(a)}): averages cost nothing here"
+        text = f"{start}, surface Dice at 1 px on this image stays at {number(b)} ({first}: {number(a)})"
     else:
         verb = "falls" if b < a else "rises"
-        text = f"{start}, surface Dice at 1 px {verb} from {number(a)} to {number(b)}"
+        text = f"{start}, surface Dice at 1 px on this image {verb} from {number(a)} to {number(b)}"
     other = next((k for k, s in steps.items() if s.retrained and s.pool_size == step.pool_size and k != focus), None)
     if other is None or steps[other].metrics is None or step.retrained:
         return f"{text}."
     c = steps[other].metrics["nsd1"]
-    if np.isnan(c):
-        return f"{text}."
-    if b < a - HARDLY:
-        share = (c - b) / (a - b)
-        why = (": training makes up for it" if share > 0.9 else
-               f": {percent(share)} of the loss was missing training" if share > 0.1 else
-               ": missing training was not the reason")  # fmt: skip
-        return f"{text}; a network trained this way reaches {number(c)}{why}."
-    return f"{text}; a network trained this way reaches {number(c)}."
+    return f"{text}." if np.isnan(c) else f"{text}; a network trained this way reaches {number(c)} (one training run)."
 
 
 def _positions(steps: Mapping[str, PoolingStep]) -> dict[int | None, int]:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .causal import HARDLY, NO_OP
-from .charts import Effect, Effects
+from .causal import HARDLY, NO_OP, STEEPER
+from .charts import Effect, Effects, signed
 from .figure import Column, Figure, Outline, Picture
+from .geometry import steepness
 from .style import MAPS, number, outlines_of, percent, shared_scale
+
+ALIKE = 1.1  # effects in two regions are called alike below this ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +25,7 @@ class Region:
         before, after: float [H, W], probability of being object without and with it.
         effect: `sgdc_viz.lens.patch_effect(...).effect`, share of a gap restored; None if it was not measured.
         control: True for the region to compare with.
+        surface_dice: (before, after), at 1 px; None without truth.
     """
 
     mask: np.ndarray
@@ -29,6 +33,7 @@ class Region:
     after: np.ndarray
     effect: float | None = None
     control: bool = False
+    surface_dice: tuple[float, float] | None = None
 
 
 def region(
@@ -48,7 +53,7 @@ def region(
         image: uint8 [H, W, 3], as the network saw it.
         regions: name -> what happened; the message compares the first with the first control.
         what: what was done inside, such as "guidance zeroed".
-        truth: object numbers (or a binary mask) [H, W]; its outline is drawn.
+        truth: object numbers (or a binary mask) [H, W]; its outline is drawn, and steepness is taken there.
         faithfulness: largest |change of the probability| when the intervention writes back what was recorded.
         window: part to show first, (y0, x0, y1, x1).
 
@@ -84,10 +89,18 @@ def region(
     if all(r.effect is not None for r in regions.values()):
         strip.append(_chart("Causal effect", "share of the gap restored (0 none, 1 all)",
                             {n: r.effect for n, r in regions.items()}, regions))  # fmt: skip
+    steeper = {n: _steepness(r.after, truth) - _steepness(r.before, truth) for n, r in regions.items()}
+    strip.append(_chart("Steepness", STEEPER, steeper, regions, plus=True))
+    if all(r.surface_dice is not None for r in regions.values()):
+        gain = {n: r.surface_dice[1] - r.surface_dice[0] for n, r in regions.items()}
+        strip.append(_chart("Surface Dice at 1 px", "change of surface Dice at 1 px", gain, regions, plus=True))
+    own = "; ".join(f"{n} {number(float(r.before.std()), 2)}" for n, r in regions.items())
     summary = (
         f"{what[0].upper() + what[1:]}, only inside each region. One image, no interval. "
         + "; ".join(f"{n}: {int(r.mask.sum())} pixels, {percent(inside[n])} of the change lies inside it, {flipped[n]} "
                     "pixels change sides" for n, r in regions.items())
+        + f". Standard deviation of the probability before, over the image: {own}. Steepness is taken at "
+        + ("the outline of each prediction" if truth is None else "the true outline")
         + ". The change can reach beyond the region: kernels look around, and later layers look farther."
     )  # fmt: skip
     return Figure(
@@ -95,7 +108,7 @@ def region(
         title=f"Only here: {what}",
         message=message,
         summary=summary,
-        alt=f"Two regions and the change of the probability when the network is changed only there. {message}",
+        alt=f"Regions and the change of the probability when the network is changed only there. {message}",
         rows=tuple(regions),
         columns=(Column("Where it acts"), Column("Change of the probability", scale)),
         cells=tuple(rows),
@@ -118,30 +131,43 @@ def _lit(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.where(mask[..., None], image, image // 3).astype(np.uint8)
 
 
-def _chart(title: str, axis: str, values: Mapping[str, float], regions: Mapping[str, Region]) -> Effects:
-    told = "; ".join(f"{name} {number(v, 2)}" for name, v in values.items())
+def _steepness(probability: np.ndarray, truth: np.ndarray | None) -> float:
+    return steepness(probability, probability > 0.5 if truth is None else truth)
+
+
+def _chart(
+    title: str, axis: str, values: Mapping[str, float], regions: Mapping[str, Region], plus: bool = False
+) -> Effects:
+    told = "; ".join(f"{name} {signed(v) if plus else number(v, 2)}" for name, v in values.items())
     entries = tuple(Effect(name, v, control=regions[name].control) for name, v in values.items())
-    return Effects(title, entries, axis, f"{title}: {told}.", "nothing changed", plus=False)
+    return Effects(title, entries, axis, f"{title}: {told}.", "nothing changed", plus=plus)
 
 
 def _message(regions: Mapping[str, Region], moved: Mapping[str, float], what: str) -> str:
     first = next(iter(regions))
     other = next((n for n, r in regions.items() if r.control and n != first), None)
-    a = moved[first]
+    a, restored = moved[first], regions[first].effect
+    start = f"{what[0].upper()}{what[1:]} only in “{first}” moves the probability by {number(a, 2)} on average"
     if other is None:
-        return (
-            f"{what.capitalize()} only in “{first}” moves the probability by {number(a, 2)} on average over the image."
-        )
-    b = moved[other]
+        share = "" if restored is None else f" and restores {_share(restored)} of the gap"
+        return f"{start} over the image{share}."
+    b, effect = moved[other], regions[other].effect
+    known = restored is not None and effect is not None
+    share = f" It restores {_share(restored)} of the gap, in “{other}” {_share(effect)}." if known else ""
     sizes = [int(regions[n].mask.sum()) for n in (first, other)]
     size = "the same number of pixels" if abs(sizes[0] - sizes[1]) <= 0.02 * max(sizes) else (
         f"{sizes[1]} pixels instead of {sizes[0]}")  # fmt: skip
-    start = f"{what.capitalize()} only in “{first}” moves the prediction by {number(a, 2)} on average"
     if max(a, b) < HARDLY / 10:  # most pixels of an image never change: a tenth of what counts near an outline
-        return f"{start}, in “{other}” by {number(b, 2)}: next to nothing in either place."
-    if a >= 1.5 * b:
+        return f"{start}, in “{other}” by {number(b, 2)}: next to nothing in either place.{share}"
+    if max(a, b) < ALIKE * min(a, b):
+        both = f"about as much as with {size} in “{other}” ({number(b, 2)})"
+        return f"{start}, {both}: the place makes no difference.{share}"
+    if a > b:
         ratio = f"{number(a / b, 2)} times" if b > 1e-9 else "infinitely more than"
-        return f"{start}: {ratio} what it does with {size} in “{other}” ({number(b, 2)})."
-    if b >= 1.5 * a:
-        return f"{start}, less than with {size} in “{other}” ({number(b, 2)}): the outline is not where it matters."
-    return f"{start}, about as much as with {size} in “{other}” ({number(b, 2)}): the place makes no difference."
+        return f"{start}: {ratio} what it does with {size} in “{other}” ({number(b, 2)}).{share}"
+    ratio = f"{number(b / a, 2)} times as much" if a > 1e-9 else "infinitely more"
+    return f"{start}, and {ratio} with {size} in “{other}” ({number(b, 2)}): it matters more there.{share}"
+
+
+def _share(effect: float) -> str:
+    return percent(effect) if effect >= 0 else f"less than nothing ({number(100 * effect, 2)} %)"
