@@ -78,7 +78,7 @@ class BoundaryProfile(Shell):
     """Click near an outline and see image, boundary, guidance, gates, kernels and probability along its normal.
 
     Mouse: click the picture. Keyboard: the arrow keys on it (shift: ten pixels), or the number fields; the tick box
-    adds the controls. No network runs on a click; controls run when first asked for, a second or two.
+    adds the controls. No network runs on a click or a tick: the controls have run when the widget is made.
 
     Args:
         pair: from `sgdc_viz.explore.Explorer.look`.
@@ -95,6 +95,7 @@ class BoundaryProfile(Shell):
         self.pair = pair
         state = ProfileState(y, x, controls)
         check_pixel(state.pixel, pair.image)
+        pair.boundary_profile(state.pixel, controls=True)  # runs the control networks now, so that a tick is quick
         fields = pixel_fields(state.pixel, pair.image.shape)
         fields["beside"] = ipywidgets.Checkbox(controls, description="controls", indent=False,
                                                layout=ipywidgets.Layout(width="110px"))  # fmt: skip

@@ -122,7 +122,7 @@ def _message(scores: Mapping[str, BoundaryScore], tolerance: float) -> str:
     found = ", ".join(f"{n} {percent(s.recall)}" for n, s in scores.items() if not np.isnan(s.recall))
     if not found:
         return "There is no true boundary in this image: every predicted line is a false alarm."
-    text = f"Within {tolerance:g} px, of the true boundary is found: {found}"
+    text = f"Share of the true boundary that is found within {tolerance:g} px: {found}"
     if len(names) == 1:
         return f"{text} (F score {number(scores[names[0]].f)})."
     a, b = scores[names[0]].f, scores[names[1]].f
