@@ -9,7 +9,6 @@ not kept: the file is deleted as soon as it is read, the pixels are forgotten on
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import signal
 import sys
@@ -24,14 +23,16 @@ from typing import NamedTuple
 import gradio as gr
 import numpy as np
 
-from sgdc_viz.data import Sample, load_image
+from sgdc_viz.data import load_image
 from sgdc_viz.data.samples import Example, example, examples
 from sgdc_viz.explore import COMPARISONS, UNTRAINED, Arm, Explorer, Pair, Place, families, missing_weights
+from sgdc_viz.explore.networks import digest
 from sgdc_viz.views import CSS, LINKED_JS
 
 MAX_UPLOAD = 20 * 2**20  # bytes
 KEEP_UPLOADS = 8  # images
 FIRST = "immunohistochemistry"
+PARTS = 10  # of the page, that `show` makes
 AUTOMATIC = -1  # the channel with the largest value, the same one for all networks
 MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn skin lesions"}
 
@@ -65,16 +66,12 @@ def image_of(key: str) -> tuple[np.ndarray, np.ndarray | None]:
             return uploads[key], None
     if key.startswith("upload-"):
         raise ValueError("that image is no longer kept: upload it again.")
-    chosen, sample = example(key), sample_of(key)
-    truth = None
-    if chosen.has_truth:
-        truth = sample.mask if sample.instances is None else sample.instances
-    return sample.image, truth
+    return loaded(key)
 
 
 @lru_cache
-def sample_of(key: str) -> Sample:
-    return example(key).make()
+def loaded(key: str) -> tuple[np.ndarray, np.ndarray | None]:
+    return example(key).load()
 
 
 @lru_cache(maxsize=4)  # a click asks for the same pair again and again; a large image takes long to scale and hash
@@ -200,7 +197,7 @@ def choose_networks(
 
 def leave_sample(sample: str, family: str | None, versus: str, channel: int | None, before: View) -> list:
     """A list tells that it was left even if nothing was chosen: then the page stays as it is."""
-    return [gr.skip()] * 10 if sample == before.key else choose_sample(sample, family, versus, channel, before)
+    return [gr.skip()] * PARTS if sample == before.key else choose_sample(sample, family, versus, channel, before)
 
 
 def leave_networks(
@@ -208,7 +205,7 @@ def leave_networks(
 ) -> list:
     """As `leave_sample`."""
     if (family, versus) == (before.family, before.versus):
-        return [gr.skip()] * 10
+        return [gr.skip()] * PARTS
     return choose_networks(family, versus, channel, y, x, before)
 
 
@@ -225,7 +222,7 @@ def upload_image(file: str | None, family: str | None, versus: str, mine: tuple[
         raise refuse(error) from None
     finally:
         path.unlink(missing_ok=True)  # images of patients must not stay on disk
-    key = "upload-" + hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
+    key = f"upload-{digest(image)}"
     with uploads_lock:
         uploads[key] = image
         uploads.move_to_end(key)

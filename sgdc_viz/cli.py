@@ -294,11 +294,7 @@ def look(
     if zoom < 1:
         raise ValueError(f"--zoom {zoom} must be 1 (the whole image) or more.")
     if image in [e.key for e in examples()]:
-        chosen = example(image)
-        sample = chosen.make()
-        pixels, truth = sample.image, None
-        if chosen.has_truth:
-            truth = sample.mask if sample.instances is None else sample.instances
+        pixels, truth = example(image).load()
     elif not Path(image).exists():
         known = ", ".join(e.key for e in examples())
         raise FileNotFoundError(

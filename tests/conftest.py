@@ -34,6 +34,17 @@ def absent(what: str) -> None:
     pytest.skip(f"needs {what}")
 
 
+def features(batch=1, dim=8, height=9, width=11, seed=1) -> tuple:
+    """x [batch, dim, H, W] and guidance [batch, 3, H, W] for an SGDC block."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.randn(batch, dim, height, width, generator=generator),
+        torch.randn(batch, 3, height, width, generator=generator),
+    )
+
+
 @pytest.fixture(scope="session")
 def chromium() -> dict:
     """Keywords for playwright's `p.chromium.launch(**chromium)`; CHROMIUM names the browser where it is not found."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -43,14 +44,6 @@ def make_block(dim=8, heads=4, k=7, seed=0, **options) -> SGDC:
     with torch.no_grad():
         block.attn.weight.mul_(4)
     return block
-
-
-def features(batch=1, dim=8, height=9, width=11, seed=1) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return (
-        torch.randn(batch, dim, height, width, generator=generator),
-        torch.randn(batch, 3, height, width, generator=generator),
-    )
 
 
 @pytest.fixture(scope="module")

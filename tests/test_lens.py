@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import features
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -30,14 +31,6 @@ def make_block(dim=8, heads=4, k=7, seed=0, **options) -> SGDC:
         block.attn.weight.mul_(4)
         block.norm1.weight.uniform_(0.5, 2)
     return block
-
-
-def features(batch=1, dim=8, height=9, width=11, seed=1) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return (
-        torch.randn(batch, dim, height, width, generator=generator),
-        torch.randn(batch, 3, height, width, generator=generator),
-    )
 
 
 @pytest.fixture(scope="module")

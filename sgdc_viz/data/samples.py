@@ -45,6 +45,12 @@ class Example:
     zoom: int = 1
     has_truth: bool = False
 
+    def load(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Image uint8 [H, W, 3], and its truth [H, W] (object numbers where they are known) or None."""
+        sample = self.make()
+        truth = sample.mask if sample.instances is None else sample.instances
+        return sample.image, truth if self.has_truth else None
+
 
 def examples() -> tuple[Example, ...]:
     """All examples that can be shown without a network connection, best first."""

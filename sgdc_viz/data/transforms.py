@@ -12,6 +12,11 @@ from PIL import Image
 from sgdc_viz.data.images import Sample
 
 
+def image_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 [H, W, 3] -> float32 [1, 3, H, W], 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / 255
+
+
 def to_tensor(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Stack samples of one size.
 

@@ -24,6 +24,11 @@ def pooled_change(pool_size: int | None) -> str | None:
     return None if pool_size == 1 else f"pooled {'global' if pool_size is None else pool_size}"
 
 
+def pooling_label(pool_size: int | None) -> str:
+    """How a p is written: "guided, p = 1", "p = 4", "p = whole image"."""
+    return "guided, p = 1" if pool_size == 1 else f"p = {'whole image' if pool_size is None else pool_size}"
+
+
 # What people read -> the site that is changed in every block, and what is put there.
 CHANGES = {
     "guidance zeroed": ("*.guidance", zero),
@@ -71,7 +76,7 @@ class Arm:
             )
 
 
-POOLED_CONTEXT = {p: f"context pooled, p = {'whole image' if p is None else p}" for p in (2, 4, 8, 16, None)}
+POOLED_CONTEXT = {p: f"context pooled, {pooling_label(p)}" for p in (2, 4, 8, 16, None)}
 # Row name -> what the guided network is compared with. The first is another network, trained without guidance and with
 # kernels per block: two differences at once. The others are the guided network itself with one thing changed.
 COMPARISONS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
@@ -13,7 +12,7 @@ from sgdc_viz.nn import SGDCNet
 from sgdc_viz.views import SGEStages
 
 from .arms import RANDOM, Arm
-from .networks import SOURCES, UNTRAINED, fit, load_network, place
+from .networks import SOURCES, UNTRAINED, digest, fit, load_network, place
 from .pair import Pair
 from .runs import Run, run_network, run_patched, run_stages
 
@@ -81,7 +80,7 @@ class Explorer:
             windows = f"windows of {crop} × {crop} pixels" if crop else "larger ones"
             notes += (f"The image is too small: the networks were trained on {windows}; what they show here means "
                       "nothing.",)  # fmt: skip
-        key = _digest(image)
+        key = digest(image)
         runs = {name: self.run(family, arm, image, key, recorded=True) for name, arm in arms.items()}
         trained = family != UNTRAINED and all(arm.change != RANDOM for arm in arms.values())
         return Pair(key, image, runs, truth, trained, notes, family, dict(arms), self,
@@ -98,7 +97,7 @@ class Explorer:
             mask: bool [H, W], where the arm's change is made; None: everywhere.
             recorded: with the recording, for views of kernels and single pixels.
         """
-        region = None if mask is None else _digest(mask)
+        region = None if mask is None else digest(mask)
         # Arm(structure, random weights) is the structure arm of the family "untrained": one run serves both.
         family, change = (UNTRAINED, None) if arm.change == RANDOM else (family, arm.change)
         name = (family, arm.source, change, key, region)
@@ -130,7 +129,7 @@ class Explorer:
         self, family: str, arm: Arm, image: np.ndarray, key: str, site: str, blur: float, mask: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """Put values of the sharp image into the run of the blurred one, see `run_patched`."""
-        name = (family, arm.source, "patched", site, blur, key, _digest(mask))
+        name = (family, arm.source, "patched", site, blur, key, digest(mask))
         with self._lock:
             if name not in self._light:
                 patched = run_patched(self._network(family, arm), image, site, blur, mask)
@@ -163,11 +162,6 @@ def _checked(image: np.ndarray, truth: np.ndarray | None) -> tuple[np.ndarray, n
             "the image's height and width; from probabilities, truth > 0.5."
         )
     return image, truth
-
-
-def _digest(array: np.ndarray) -> str:
-    """Names an image or a mask by its content."""
-    return hashlib.sha256(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
 def _put(kept: OrderedDict, name: Hashable, value: object, size: int) -> None:

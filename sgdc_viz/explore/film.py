@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +14,7 @@ from sgdc_viz.views import BlockMaps, Figure, Picture, TrainingStep, training
 from sgdc_viz.views.overview import check_pixel, footprint
 
 from .linked import linked
-from .networks import SOURCES, fit
+from .networks import SOURCES, digest, fit
 from .runs import run_network
 
 SMOOTH = 15  # steps of the running mean of the loss
@@ -138,5 +137,4 @@ def watch(image: np.ndarray, family: str = "synthetic") -> Film:
             maps[step] = run.maps
             kernels[step] = run.recording[f"{run.block}.kernels"][0].to(torch.float16)
         reels[name] = Reel(history, run.stride, maps, kernels)
-    key = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:16]
-    return Film(key, image, reels, notes)
+    return Film(digest(image), image, reels, notes)

@@ -34,7 +34,7 @@ from sgdc_viz.views import (
 from sgdc_viz.views.overview import check_pixel, window_around
 from sgdc_viz.views.style import MINUS
 
-from .arms import CHANGES, CONTROLS, POOL_SIZES, RANDOM, REWRITTEN, Arm, pooled_change
+from .arms import CHANGES, CONTROLS, POOL_SIZES, RANDOM, REWRITTEN, Arm, pooled_change, pooling_label
 from .linked import linked
 from .networks import SOURCES, UNTRAINED, Place
 from .runs import Run
@@ -435,8 +435,3 @@ class Pair:
 def _gap(value: float) -> str:
     """A difference of two scores, with its sign: "+0.005"."""
     return f"{round(value, 3) + 0.0:+.3f}".replace("-", MINUS)
-
-
-def pooling_label(pool_size: int | None) -> str:
-    """How a p is written: "guided, p = 1", "p = 4", "p = whole image"."""
-    return "guided, p = 1" if pool_size == 1 else f"p = {'whole image' if pool_size is None else pool_size}"

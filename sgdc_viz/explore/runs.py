@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgdc_viz.data.transforms import image_tensor
 from sgdc_viz.lens import (
     PixelView,
     Recording,
@@ -24,7 +25,6 @@ from sgdc_viz.nn import SGDCNet, SGDCOutput
 from sgdc_viz.views import BlockMaps, KernelEllipses, KernelMaps, ProfileMaps, SGEStages
 
 from .arms import POOL_SIZES, changed, pooled_change
-from .networks import as_tensor
 
 TAPS = ("kernels", "gate_static", "gate_dynamic", "value", "static_out", "dynamic_out")
 CHECKED = 64  # pixels of each recording on which the sum is compared with the network's own value
@@ -122,7 +122,7 @@ def run_network(network: SGDCNet, image: np.ndarray, change: str | None = None, 
     """
     block = blocks(network)[-1]
     stride = network.config.strides[0]
-    tensor = as_tensor(image)
+    tensor = image_tensor(image)
     guided = network.config.kernel_source == "structure"
     taps = (*TAPS, "guidance") if guided else TAPS
     with changed(network, change, tensor, mask), record(network, [f"{block}.{tap}" for tap in taps]) as recording:
@@ -178,7 +178,7 @@ def run_patched(
         seen.append(_probability(out))
         return -float(np.abs(seen[-1] - seen[0]).mean())
 
-    told = patch_effect(network, as_tensor(image), as_tensor(blurred), site, closeness, torch.from_numpy(mask))
+    told = patch_effect(network, image_tensor(image), image_tensor(blurred), site, closeness, torch.from_numpy(mask))
     return seen[1], seen[2], told.effect
 
 
@@ -195,7 +195,7 @@ def run_stages(network: SGDCNet, image: np.ndarray) -> tuple[SGEStages, tuple[in
         for name in names
     ]
     try:
-        out = network(as_tensor(image))
+        out = network(image_tensor(image))
     finally:
         for handle in handles:
             handle.remove()

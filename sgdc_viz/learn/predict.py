@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from sgdc_viz.data import Sample, load_image
-from sgdc_viz.data.transforms import to_scale
+from sgdc_viz.data.transforms import image_tensor, to_scale
 from sgdc_viz.nn import SGDCNet
 
 from .metrics import evaluate_labels, evaluate_masks, summarise
@@ -33,8 +33,7 @@ def prepare(model: SGDCNet, image: np.ndarray | str | Path) -> torch.Tensor:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image must be uint8 RGB [H, W, 3], got {image.dtype} {image.shape}.")
     image = to_scale(image, _data(model).get("longest_side"))
-    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].float() / 255
-    return tensor.to(next(model.parameters()).device)
+    return image_tensor(image).to(next(model.parameters()).device)
 
 
 @torch.no_grad()

@@ -14,13 +14,13 @@ from sgdc_viz.views import Figure
 from sgdc_viz.views.overview import check_pixel
 from sgdc_viz.views.style import number
 
-from .shell import Shell, check_count, pixel_fields, whole_numbers
+from .shell import AtPixel, Shell, check_count, pixel_fields, whole_numbers
 
 OFFERED = (*CAUSES, "static gate shut", "dynamic gate shut")
 
 
 @dataclass(frozen=True)
-class CausalState:
+class CausalState(AtPixel):
     """change: one of `sgdc_viz.explore.CHANGES`; y, x: the selected image pixel (row, column)."""
 
     change: str
@@ -32,10 +32,6 @@ class CausalState:
         if self.change not in CHANGES or self.change in (RANDOM, REWRITTEN):
             known = ", ".join(name for name in CHANGES if name not in (RANDOM, REWRITTEN))
             raise ValueError(f"change={self.change!r} is unknown: use one of {known}.")
-
-    @property
-    def pixel(self) -> tuple[int, int]:
-        return self.y, self.x
 
 
 def render(pair: Pair, state: CausalState) -> str:
@@ -129,4 +125,3 @@ class CausalPanel(Shell):
 
     def write(self, state: CausalState) -> None:
         self.choice.value = state.change
-        self.row.value, self.column.value = state.pixel

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sgdc_viz.explore import POOL_SIZES, Pair
-from sgdc_viz.explore.pair import pooling_label
+from sgdc_viz.explore.arms import pooling_label
 from sgdc_viz.views import Figure, pooling
 from sgdc_viz.views.overview import check_pixel
 from sgdc_viz.views.style import number
 
-from .shell import Shell, check_count, pixel_fields, slider, whole_numbers
+from .shell import AtPixel, Shell, check_count, pixel_fields, slider, whole_numbers
 
 
 @dataclass(frozen=True)
-class PoolingState:
+class PoolingState(AtPixel):
     """pool_size: p in feature pixels, None for the whole image; y, x: the selected image pixel (row, column)."""
 
     pool_size: int | None
@@ -24,10 +24,6 @@ class PoolingState:
 
     def __post_init__(self):
         whole_numbers(self, "y", "x", *(() if self.pool_size is None else ("pool_size",)))
-
-    @property
-    def pixel(self) -> tuple[int, int]:
-        return self.y, self.x
 
 
 def render(pair: Pair, state: PoolingState) -> str:
@@ -121,4 +117,3 @@ class PoolingSlider(Shell):
 
     def write(self, state: PoolingState) -> None:
         self.size.value = state.pool_size or 0
-        self.row.value, self.column.value = state.pixel

@@ -11,13 +11,13 @@ from sgdc_viz.explore import Pair
 from sgdc_viz.views import Column, Figure, Plot
 from sgdc_viz.views.overview import check_pixel
 
-from .shell import Shell, check_count, pixel_fields, whole_numbers
+from .shell import AtPixel, Shell, check_count, pixel_fields, whole_numbers
 
 SHOWN = ("Probability of object", "Static gate", "Kernel entropy")  # in the still picture
 
 
 @dataclass(frozen=True)
-class ProfileState:
+class ProfileState(AtPixel):
     """y, x: image pixel (row, column) whose nearest outline is crossed; controls: draw the control networks too."""
 
     y: int
@@ -28,10 +28,6 @@ class ProfileState:
         whole_numbers(self, "y", "x")
         if not isinstance(self.controls, bool):
             raise ValueError(f"controls={self.controls!r} must be True or False.")
-
-    @property
-    def pixel(self) -> tuple[int, int]:
-        return self.y, self.x
 
 
 def render(pair: Pair, state: ProfileState) -> str:
@@ -112,5 +108,4 @@ class BoundaryProfile(Shell):
         return ProfileState(self.row.value, self.column.value, self.beside.value)
 
     def write(self, state: ProfileState) -> None:
-        self.row.value, self.column.value = state.pixel
         self.beside.value = state.controls

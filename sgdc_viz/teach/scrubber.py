@@ -10,11 +10,11 @@ import ipywidgets
 from sgdc_viz.explore import Film
 from sgdc_viz.views import Figure
 
-from .shell import Shell, check_count, pixel_fields, slider, whole_numbers
+from .shell import AtPixel, Shell, check_count, pixel_fields, slider, whole_numbers
 
 
 @dataclass(frozen=True)
-class ScrubberState:
+class ScrubberState(AtPixel):
     """step: of the training; y, x: image pixel (row, column); network: "guided" or "pooled"."""
 
     step: int
@@ -24,10 +24,6 @@ class ScrubberState:
 
     def __post_init__(self):
         whole_numbers(self, "step", "y", "x")
-
-    @property
-    def pixel(self) -> tuple[int, int]:
-        return self.y, self.x
 
 
 def render(film: Film, state: ScrubberState) -> str:
@@ -112,6 +108,5 @@ class TrainingScrubber(Shell):
 
     def write(self, state: ScrubberState) -> None:
         self.time.value, self.which.value = state.step, state.network
-        self.row.value, self.column.value = state.pixel
         if self.play.value != self.film.steps.index(state.step):
             self.play.value = self.film.steps.index(state.step)

@@ -84,6 +84,17 @@ class LinkedFigures(anywidget.AnyWidget):
     pixel = traitlets.List(traitlets.Int(), minlen=2, maxlen=2).tag(sync=True)
 
 
+class AtPixel:
+    """What the states of all widgets have: y, x, the selected image pixel (row, column)."""
+
+    y: int
+    x: int
+
+    @property
+    def pixel(self) -> tuple[int, int]:
+        return self.y, self.x
+
+
 class Shell(ipywidgets.VBox):
     """Fields above linked pictures: what a click leaves as it is (`overview`), and what the click tells (`render`).
 
@@ -92,8 +103,8 @@ class Shell(ipywidgets.VBox):
     first: a state that cannot be drawn raises and leaves the widget as it is.
 
     Args:
-        state: a frozen dataclass with y, x (image pixel) and a property `pixel`.
-        fields: attribute name -> field.
+        state: a frozen dataclass that is `AtPixel`.
+        fields: attribute name -> field; `pixel_fields` among them.
         hint: what one can do, in a few words.
     """
 
@@ -123,7 +134,7 @@ class Shell(ipywidgets.VBox):
         raise NotImplementedError
 
     def write(self, state: Any) -> None:
-        """Put a state into the fields."""
+        """Put a state into the fields other than row and column."""
         raise NotImplementedError
 
     def click(self, y: int, x: int) -> None:
@@ -144,6 +155,7 @@ class Shell(ipywidgets.VBox):
         overview, detail = self.overview(state), self.render(state)
         self.state, self._showing = state, True
         try:
+            self.row.value, self.column.value = state.pixel
             self.write(state)
             self.figures.overview, self.figures.detail, self.figures.pixel = overview, detail, list(state.pixel)
         finally:

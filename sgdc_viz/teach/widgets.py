@@ -20,7 +20,7 @@ from .causal_panel import CausalPanel, CausalState
 from .pooling_slider import PoolingSlider, PoolingState
 from .profile import BoundaryProfile, ProfileState
 from .scrubber import ScrubberState, TrainingScrubber
-from .shell import ESM, LinkedFigures, Shell, check_count, number, pixel_fields, whole_numbers
+from .shell import ESM, AtPixel, LinkedFigures, Shell, check_count, number, pixel_fields, whole_numbers
 
 __all__ = [
     "ESM", "BoundaryProfile", "CausalPanel", "CausalState", "KernelMicroscope", "LinkedFigures", "MicroscopeState",
@@ -29,7 +29,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class MicroscopeState:
+class MicroscopeState(AtPixel):
     """What the microscope shows: image pixel y (row), x (column); the channel to follow (None: see `follow`)."""
 
     y: int
@@ -38,10 +38,6 @@ class MicroscopeState:
 
     def __post_init__(self):
         whole_numbers(self, "y", "x", *(() if self.channel is None else ("channel",)))
-
-    @property
-    def pixel(self) -> tuple[int, int]:
-        return self.y, self.x
 
 
 def render(pair: Pair, state: MicroscopeState) -> str:
@@ -163,5 +159,4 @@ class KernelMicroscope(Shell):
         )
 
     def write(self, state: MicroscopeState) -> None:
-        self.row.value, self.column.value = state.pixel
         self.channel.value = -1 if state.channel is None else state.channel

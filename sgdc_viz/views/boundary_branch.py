@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from .charts import Plot, Series
-from .figure import Column, Figure, Outline, Picture
+from .figure import Column, Figure, Picture, true_outline
 from .geometry import BoundaryScore, boundary_score, true_boundary, upsample
-from .style import MAPS, Scale, number, outlines_of, percent
+from .style import MAPS, Scale, number, percent
 
 COLOURS = {"hits": (255, 255, 255), "misses": (230, 97, 0), "false_alarms": (86, 180, 233)}
 TOLERANCES = np.array([0, 1, 2, 3, 4, 5, 6], float)
@@ -51,7 +51,7 @@ def boundary_branch(
         raise ValueError(f"threshold={threshold!r} must lie between 0 and 1: it is a probability.")
     true = true_boundary(truth)
     scale = Scale("probability of boundary", 0.0, 1.0, MAPS["edge"])
-    outline = (Outline("true outline", outlines_of(truth)),)
+    outline = true_outline(truth)
     common = dict(linked=True, window=window)
     rows, scores, table = [], {}, []
     for name, boundary in boundaries.items():

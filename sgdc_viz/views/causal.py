@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .charts import Effect, Effects
-from .figure import Column, Figure, Outline, Picture, Words
-from .geometry import interval_of_mean, signed_distance, steepness
+from .figure import Column, Figure, Outline, Picture, Words, true_outline
+from .geometry import beside_outline, interval_of_mean, mean_gradient, signed_distance, steepness
 from .prediction import Prediction
 from .style import MAPS, number, outlines_of, shared_scale, with_interval
 
@@ -98,8 +98,7 @@ def causal(
             gain = [[c.after.metrics[key] - c.before.metrics[key] for c in case.changes.values()] for case in cases]
             measures.append((title, axis, interval_of_mean(np.array(gain)), None))
     gain = np.array([_steeper(case) for case in cases])
-    measures.append(("Steepness", STEEPER,
-                     interval_of_mean(gain), None))  # fmt: skip
+    measures.append(("Steepness", STEEPER, interval_of_mean(gain), None))
     message = _message(names, controls, inside, outside, measures[1][2] if judged else None, many)
     strip = tuple(
         Effects(
@@ -162,12 +161,16 @@ def _moved(case: Case, width: float) -> list[tuple[float, float]]:
 
 def _steeper(case: Case) -> list[float]:
     """For each row: change of the steepness at the true outline, or without truth at each prediction's own."""
-    told = []
-    for change in case.changes.values():
-        after, before = (steepness(p, p > 0.5 if case.truth is None else case.truth)
-                         for p in (change.after.probability, change.before.probability))  # fmt: skip
-        told.append(after - before)
-    return told
+    steep = steepness_at(case.truth)
+    return [steep(c.after.probability) - steep(c.before.probability) for c in case.changes.values()]
+
+
+def steepness_at(truth: np.ndarray | None) -> Callable[[np.ndarray], float]:
+    """`steepness` of probabilities [H, W] at the true outline, found once, or without truth at each one's own."""
+    if truth is None:
+        return lambda probability: steepness(probability, probability > 0.5)
+    near = beside_outline(truth)
+    return lambda probability: mean_gradient(probability, near)
 
 
 def _scales(cases: Sequence[Case]) -> str:
@@ -223,7 +226,7 @@ def _maps(case: Case, window) -> tuple[tuple[Column, ...], tuple]:
     changes = {k: c.after.probability - c.before.probability for k, c in case.changes.items()}
     scale = shared_scale("change of probability, all maps", *changes.values(), cmap=MAPS["signed"], symmetric=True)
     before = next(iter(case.changes.values())).before.probability
-    truth = () if case.truth is None else (Outline("true outline", outlines_of(case.truth)),)
+    truth = true_outline(case.truth)
     pictures: list = [
         Picture(case.image, "The image with the outline of the unchanged prediction.", linked=True, window=window,
                 outlines=(Outline("unchanged prediction", outlines_of(before > 0.5), "prediction"), *truth),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figure import Column, Figure, Outline, Picture, Strokes
+from .figure import Column, Figure, Picture, Strokes, true_outline
 from .geometry import arrow_head
-from .style import number, outlines_of, percent, two_digits
+from .style import number, percent, two_digits
 
 STRONG = 0.4  # an alignment this far from that with the shifted image is called plain
 ROUNDING = 0.005  # of what is written
@@ -67,27 +67,18 @@ def ellipses(
         raise ValueError(f"across={across} must be 1 or more ellipses.")
     height, width = image.shape[:2]
     window = window or (0, 0, height, width)
-    lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    lines = true_outline(truth)
     heads = len(next(iter(kernels.values())).major)
     top, left = max(0, window[0]), max(0, window[1])
     part = image[top : window[2], left : window[3]] // 2 + 40  # faint, so that the lines stand out
     places = _places(window, (height, width), stride, across)
-    rows, table = (
-        [],
-        [
-            (
-                "network, head",
-                "long axis (px)",
-                "short axis (px)",
-                "several peaks",
-                "along the edges",
-                "image shifted: mean (range)",
-            )
-        ],
-    )
-    told = {name: np.array([[alignment(image, k.angle[h], k.major[h], k.minor[h], k.unimodal[h], stride, shift)
-                             for shift in ((0, 0), *SHIFTS)] for h in range(heads)])
-            for name, k in kernels.items()}  # fmt: skip
+    head = ("network, head", "long axis (px)", "short axis (px)", "several peaks", "along the edges")
+    rows, table = [], [(*head, "image shifted: mean (range)")]
+    told = {}
+    for name, k in kernels.items():
+        gradient = _gradient(image, k.angle.shape[1:], stride)
+        told[name] = np.array([[_aligned(gradient, k.angle[h], k.major[h], k.minor[h], k.unimodal[h], shift)
+                                for shift in ((0, 0), *SHIFTS)] for h in range(heads)])  # fmt: skip
     for name, k in kernels.items():
         cells = []
         for h in range(heads):
@@ -100,7 +91,7 @@ def ellipses(
                                  strokes=_strokes(k, h, places, stride)))  # fmt: skip
         rows.append(tuple(cells))
     message = _message({name: v.mean(0) for name, v in told.items()}, controls)
-    step = places[0][1][1] - places[0][1][0] if len(places[0][1]) > 1 else 1
+    step = places[1][1] - places[1][0] if len(places[1]) > 1 else 1
     summary = (
         f"Every {step * stride} px one kernel: the ellipse holds one standard deviation of its weights, in image "
         "pixels, around its centre of mass; an arrow leads there from the pixel itself. A cross stands where the "
@@ -138,36 +129,45 @@ def alignment(image, angle, major, minor, unimodal, stride: int, shift: tuple[fl
     The edge runs at a right angle to the gradient of the grey image (Gaussian derivative, 1 feature pixel). Weights:
     gradient x elongation (major - minor) / (major + minor), and 0 where a kernel has several peaks.
     """
+    return _aligned(_gradient(image, angle.shape, stride), angle, major, minor, unimodal, shift)
+
+
+def _gradient(image: np.ndarray, shape: tuple[int, int], stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient (dy, dx) of the grey image at the feature pixels: uint8 [H, W, 3] -> two of [h, w]."""
     from scipy.ndimage import gaussian_filter
 
-    h, w = angle.shape
+    h, w = shape
     grey = image.mean(2)
     grey = np.pad(grey, [(0, max(0, n * stride - m)) for n, m in zip((h, w), grey.shape, strict=True)], mode="edge")
     grey = grey[: h * stride, : w * stride].reshape(h, stride, w, stride).mean((1, 3))
-    dy, dx = (gaussian_filter(grey, 1.0, order=order) for order in ((1, 0), (0, 1)))
-    rolled = [round(part * n) for part, n in zip(shift, (h, w), strict=True)]
-    dy, dx = (np.roll(gradient, rolled, (0, 1)) for gradient in (dy, dx))
+    return tuple(gaussian_filter(grey, 1.0, order=order) for order in ((1, 0), (0, 1)))
+
+
+def _aligned(gradient, angle, major, minor, unimodal, shift: tuple[float, float]) -> float:
+    """`alignment` with a gradient from `_gradient`."""
+    rolled = [round(part * n) for part, n in zip(shift, angle.shape, strict=True)]
+    dy, dx = (np.roll(d, rolled, (0, 1)) for d in gradient)
     edge = np.arctan2(dx, -dy)  # direction of the edge: the gradient turned by 90 degrees
     weight = np.hypot(dy, dx) * (major - minor) / np.maximum(major + minor, 1e-9) * unimodal
     return 0.0 if weight.sum() < 1e-9 else float((weight * np.cos(2 * (angle - edge))).sum() / weight.sum())
 
 
-def _places(window, shape, stride: int, across: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """[(rows, columns)] of the feature pixels to draw."""
+def _places(window, shape, stride: int, across: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) of the feature pixels to draw."""
     y0, x0, y1, x1 = window
     step = max(1, round(max(y1 - y0, x1 - x0) / across / stride))
     ranges = []
     for low, high, size in ((y0, y1, shape[0]), (x0, x1, shape[1])):
         first, last = max(0, low) // stride, min(high, size) // stride
         ranges.append(np.arange(first + step // 2, max(last, first + step // 2 + 1), step))
-    return [tuple(ranges)]
+    return tuple(ranges)
 
 
 def _strokes(k: KernelEllipses, head: int, places, stride: int) -> tuple[Strokes, ...]:
     turn = np.linspace(0, 2 * np.pi, POINTS + 1)
     circle = np.stack([np.cos(turn), np.sin(turn)])
     shapes, arrows, crosses = [], [], []
-    rows, columns = places[0]
+    rows, columns = places
     for i in rows[rows < k.major.shape[1]]:
         for j in columns[columns < k.major.shape[2]]:
             pixel = (np.array([i, j]) + 0.5) * stride

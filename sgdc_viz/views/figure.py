@@ -17,7 +17,7 @@ from importlib.resources import files
 import numpy as np
 
 from .charts import Effects, Plot, draw_effects, draw_plot, effects_svg, handles, key_svg, plot_svg
-from .style import Scale, colour_table, direction, number, png_uri
+from .style import Scale, colour_table, direction, number, outlines_of, png_uri
 
 CSS = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
 LINKED_JS = files(__package__).joinpath("linked.js").read_text(encoding="utf-8")
@@ -33,6 +33,16 @@ class Outline:
     label: str
     curves: tuple[np.ndarray, ...]
     style: str = "truth"
+
+
+def true_outline(truth: np.ndarray | None) -> tuple[Outline, ...]:
+    """The outlines of object numbers (or of a binary mask) [H, W]; none where nobody knows the truth."""
+    return () if truth is None else (Outline("true outline", outlines_of(truth)),)
+
+
+def truth_key(truth: np.ndarray | None) -> tuple[str, str]:
+    """The line of the legend about it."""
+    return ("none", "no truth is known for this image") if truth is None else ("truth", "true outline")
 
 
 @dataclass(frozen=True)

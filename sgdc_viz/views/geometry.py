@@ -164,10 +164,19 @@ def steepness(probability: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         0 .. 0.71, in 1/px; NaN where there is no outline, or the image is one pixel wide.
     """
-    if min(probability.shape) < 2:
+    return mean_gradient(probability, beside_outline(labels))
+
+
+def beside_outline(labels: np.ndarray) -> np.ndarray:
+    """Pixels whose centre is at most 1 px from an outline: object numbers [H, W] -> bool [H, W]."""
+    return np.abs(signed_distance(labels)) <= 1
+
+
+def mean_gradient(probability: np.ndarray, where: np.ndarray) -> float:
+    """Mean |gradient| of float [H, W] over the pixels of bool [H, W]; NaN as in `steepness`."""
+    if min(probability.shape) < 2 or not where.any():
         return np.nan
-    near = np.abs(signed_distance(labels)) <= 1
-    return float(np.hypot(*np.gradient(np.asarray(probability, float)))[near].mean()) if near.any() else np.nan
+    return float(np.hypot(*np.gradient(np.asarray(probability, float)))[where].mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .charts import signed
-from .figure import Column, Figure, Outline, Picture
+from .figure import Column, Figure, Picture, true_outline, truth_key
 from .overview import edge_agreement
-from .style import MAPS, Scale, number, outlines_of, percent, shared_scale, two_digits
+from .style import MAPS, Scale, number, percent, shared_scale, two_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +110,7 @@ def kernel_maps(
                 m.entropy[h], shift[name][h], m.anisotropy[h], outside[name][h]))  # fmt: skip
             way = ", ".join(signed(float(v)) for v in m.displacement[h].mean((1, 2)))
             table += ((f"{name}, {h + 1}", entropy, moved_by, way, *more, two_digits(follow[name][h])),)
-    lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    lines = true_outline(truth)
     return Figure(
         name="kernel-maps",
         title="What the kernels of each head look like",
@@ -121,7 +121,7 @@ def kernel_maps(
         columns=tuple(Column(title, scale) for title, scale, _ in quantities),
         cells=tuple(rows),
         lead=Picture(image, "The image as the network saw it.", outlines=lines, linked=True, window=window),
-        legend=(("truth", "true outline"),) if lines else (("none", "no truth is known for this image"),),
+        legend=(truth_key(truth),),
         table=table,
         faithfulness=max(m.faithfulness for m in maps.values()),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from .figure import Box, Column, Figure, Outline, Picture
-from .style import MAPS, number, outlines_of, percent, shared_scale, two_digits
+from .figure import Box, Column, Figure, Picture, true_outline, truth_key
+from .style import MAPS, Scale, number, percent, shared_scale, two_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,15 @@ COLUMNS = (
     ("gate_dynamic", "Dynamic gate", "mean over channels; 0 shut, 1 open", "gate"),
     ("entropy", "Kernel entropy", "mean over heads; 0 one neighbour, 1 all alike", "entropy"),
 )
+
+
+def block_scales(maps: Iterable[BlockMaps]) -> list[Scale]:
+    """The colour scale of each of COLUMNS, shared by all of `maps`."""
+    maps = list(maps)
+    return [
+        shared_scale(f"{title.lower()} ({unit})", *(getattr(m, name) for m in maps), cmap=MAPS[look])
+        for name, title, unit, look in COLUMNS
+    ]
 
 
 def overview(
@@ -70,14 +79,13 @@ def overview(
     first, second = maps.values()
     if first.entropy.shape != second.entropy.shape:
         raise ValueError(f"maps to compare must agree in shape, got {first.entropy.shape} and {second.entropy.shape}.")
-    outlines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    outlines = true_outline(truth)
     mark = footprint(pixel, stride, taps)
     window = window_around(pixel, image.shape[:2], zoom)
     common = dict(linked=True, mark=mark, window=window)
 
     columns, rows = [], [[] for _ in maps]
-    for name, title, unit, look in COLUMNS:
-        scale = shared_scale(f"{title.lower()} ({unit})", *(getattr(m, name) for m in maps.values()), cmap=MAPS[look])
+    for (name, title, *_), scale in zip(COLUMNS, block_scales(maps.values()), strict=True):
         columns.append(Column(title, scale))
         for row, (label, m) in zip(rows, maps.items(), strict=True):
             pixels = getattr(m, name)
@@ -108,7 +116,7 @@ def overview(
         cells=tuple(tuple(row) for row in rows),
         lead=Picture(image, f"The image, {image.shape[0]} rows by {image.shape[1]} columns. Click a pixel, or move it "
                      "with the arrow keys (shift: by ten).", outlines=outlines, **common),
-        legend=_legend(outlines, taps, stride),
+        legend=_legend(truth, taps, stride),
         faithfulness=max(m.faithfulness for m in maps.values()),
         data=(("key", key), ("zoom", str(zoom)), ("stride", str(stride)),
               ("row", str(pixel[0])), ("column", str(pixel[1]))),
@@ -156,10 +164,9 @@ def _start(name: str) -> str:
     return name.capitalize() if _quoted(name) == name else _quoted(name)
 
 
-def _legend(outlines: tuple[Outline, ...], taps: int, stride: int) -> tuple[tuple[str, str], ...]:
+def _legend(truth: np.ndarray | None, taps: int, stride: int) -> tuple[tuple[str, str], ...]:
     box = ("footprint", f"the {taps * stride} × {taps * stride} pixels that the selected pixel's kernels reach")
-    truth = ("truth", "true outline") if outlines else ("none", "no truth is known for this image")
-    return box, truth
+    return box, truth_key(truth)
 
 
 def within_block_variation(values: np.ndarray, pool_size: int) -> float:
@@ -210,7 +217,11 @@ def window_around(pixel: tuple[int, int], shape: tuple[int, int], zoom: int) -> 
 
 
 def check_pixel(pixel: tuple[int, int], image: np.ndarray) -> None:
-    (y, x), (height, width) = pixel, image.shape[:2]
+    check_inside(pixel, *image.shape[:2])
+
+
+def check_inside(pixel: tuple[int, int], height: int, width: int) -> None:
+    y, x = pixel
     if not (0 <= y < height and 0 <= x < width):
         raise ValueError(
             f"pixel row {y}, column {x} is outside the image: rows go from 0 to {height - 1}, columns to {width - 1}."

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .charts import Plot, Series, padded_range
-from .figure import Column, Figure, Outline, Picture
-from .overview import BlockMaps, within_block_variation
-from .style import MAPS, number, outlines_of, percent, shared_scale
+from .figure import Column, Figure, Picture, true_outline, truth_key
+from .overview import COLUMNS, BlockMaps, block_scales, within_block_variation
+from .style import MAPS, number, percent, shared_scale
 
 HARDLY = 0.005  # changes of surface Dice, or of a mean probability, that this figure calls none
 
@@ -32,11 +32,6 @@ class PoolingStep:
     pool_size: int | None
     retrained: bool = False
     metrics: Mapping[str, float] | None = None
-
-
-COLUMNS = (("gate_static", "Static gate", "mean over channels; 0 shut, 1 open", "gate"),
-           ("gate_dynamic", "Dynamic gate", "mean over channels; 0 shut, 1 open", "gate"),
-           ("entropy", "Kernel entropy", "mean over heads; 0 one neighbour, 1 all alike", "entropy"))  # fmt: skip
 
 
 def pooling(
@@ -76,9 +71,8 @@ def pooling(
     changes = {k: s.probability - reference.probability for k, s in steps.items()}
     signed = shared_scale(f"probability minus that of {first}", *(changes[k] for k in shown), cmap=MAPS["signed"],
                           symmetric=True, share=99.5)  # fmt: skip
-    scales = [shared_scale(f"{title.lower()} ({unit})", *(getattr(s.maps, name) for s in shown.values()),
-                           cmap=MAPS[look]) for name, title, unit, look in COLUMNS]  # fmt: skip
-    lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    scales = block_scales(s.maps for s in shown.values())
+    lines = true_outline(truth)
     common = dict(linked=True, window=window)
     rows = []
     for label, step in shown.items():
@@ -112,7 +106,7 @@ def pooling(
         cells=tuple(rows),
         lead=Picture(image, "The image as the network saw it.", outlines=lines, **common),
         legend=(*_series_legend(steps),
-                ("truth", "true outline") if lines else ("none", "no truth is known for this image")),
+                truth_key(truth)),
         table=_table(steps),
         strip=_curves(steps, changes, chosen),
         faithfulness=max(step.maps.faithfulness for step in steps.values()),

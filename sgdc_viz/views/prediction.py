@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figure import Column, Figure, Outline, Picture
+from .figure import Column, Figure, Outline, Picture, true_outline, truth_key
 from .style import MAPS, Scale, number, outlines_of, percent, shared_scale
 
 
@@ -51,7 +51,7 @@ def predictions(
     """
     names = list(predicted)
     first, second = predicted.values()
-    true_lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    true_lines = true_outline(truth)
     common = dict(linked=True, window=window)
     probability = Scale("probability of object", 0.0, 1.0, MAPS["probability"])
     edge = Scale("probability of boundary", 0.0, 1.0, MAPS["edge"])
@@ -81,7 +81,7 @@ def predictions(
             if not any(np.isnan(p.metrics[key]) for p in (first, second))
         )
     legend = [("prediction", "outline of the predicted mask (probability over 0.5)")]
-    legend.append(("truth", "true outline") if truth is not None else ("none", "no truth is known for this image"))
+    legend.append(truth_key(truth))
     return Figure(
         name="prediction",
         title="What they predict, and where they differ",

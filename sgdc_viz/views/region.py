@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .causal import HARDLY, NO_OP, STEEPER
+from .causal import HARDLY, NO_OP, STEEPER, steepness_at
 from .charts import Effect, Effects, signed
-from .figure import Column, Figure, Outline, Picture
-from .geometry import steepness
+from .figure import Column, Figure, Outline, Picture, true_outline, truth_key
 from .style import MAPS, number, outlines_of, percent, shared_scale
 
 ALIKE = 1.1  # effects in two regions are called alike below this ratio
@@ -73,7 +72,7 @@ def region(
     flipped = {name: int(((r.after > 0.5) != (r.before > 0.5)).sum()) for name, r in regions.items()}
     inside = {name: _share_inside(changes[name], r.mask) for name, r in regions.items()}
     scale = shared_scale(f"change of probability, {what}", *changes.values(), cmap=MAPS["signed"], symmetric=True)
-    lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    lines = true_outline(truth)
     common = dict(linked=True, window=window)
     rows = []
     for name, r in regions.items():
@@ -89,7 +88,8 @@ def region(
     if all(r.effect is not None for r in regions.values()):
         strip.append(_chart("Causal effect", "share of the gap restored (0 none, 1 all)",
                             {n: r.effect for n, r in regions.items()}, regions))  # fmt: skip
-    steeper = {n: _steepness(r.after, truth) - _steepness(r.before, truth) for n, r in regions.items()}
+    steep = steepness_at(truth)
+    steeper = {n: steep(r.after) - steep(r.before) for n, r in regions.items()}
     strip.append(_chart("Steepness", STEEPER, steeper, regions, plus=True))
     if all(r.surface_dice is not None for r in regions.values()):
         gain = {n: r.surface_dice[1] - r.surface_dice[0] for n, r in regions.items()}
@@ -113,8 +113,7 @@ def region(
         columns=(Column("Where it acts"), Column("Change of the probability", scale)),
         cells=tuple(rows),
         lead=Picture(image, "The image as the network saw it.", outlines=lines, **common),
-        legend=(("region", "border of the region"), ("truth", "true outline") if lines else
-                ("none", "no truth is known for this image")),
+        legend=(("region", "border of the region"), truth_key(truth)),
         strip=tuple(strip),
         faithfulness=faithfulness,
         checked=NO_OP,
@@ -129,10 +128,6 @@ def _share_inside(change: np.ndarray, mask: np.ndarray) -> float:
 def _lit(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The image, dark outside the region."""
     return np.where(mask[..., None], image, image // 3).astype(np.uint8)
-
-
-def _steepness(probability: np.ndarray, truth: np.ndarray | None) -> float:
-    return steepness(probability, probability > 0.5 if truth is None else truth)
 
 
 def _chart(

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .figure import Column, Figure, Outline, Picture
+from .figure import Column, Figure, Picture, true_outline, truth_key
 from .overview import edge_agreement
-from .style import MAPS, Scale, number, outlines_of, percent, shared_scale, two_digits
+from .style import MAPS, Scale, number, percent, shared_scale, two_digits
 
 OPEN = 0.99  # a gate above this passes everything
 
@@ -97,7 +97,7 @@ def sge_stages(
         + ", ".join(f"{n} {two_digits(v)}" for n, v in zip(named, agree, strict=True))
         + ". One image, no interval."
     )
-    lines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    lines = true_outline(truth)
     return Figure(
         name="sge",
         title="The boundary branch, stage by stage",
@@ -108,7 +108,7 @@ def sge_stages(
         columns=tuple(Column("") for _ in range(3 if gated else 2)),
         cells=tuple(rows),
         lead=Picture(image, "The image as the network saw it.", outlines=lines, linked=True, window=window),
-        legend=(("truth", "true outline"),) if lines else (("none", "no truth is known for this image"),),
+        legend=(truth_key(truth),),
         faithfulness=stages.faithfulness,
     )
 

@@ -10,8 +10,8 @@ import numpy as np
 from .charts import Plot, Series, padded_range
 from .figure import Column, Figure, Heat, Picture
 from .microscope import neighbours
-from .overview import BlockMaps, footprint
-from .style import MAPS, Scale, number, shared_scale
+from .overview import COLUMNS, BlockMaps, block_scales, check_inside, footprint
+from .style import MAPS, Scale, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +20,6 @@ class TrainingStep:
 
     kernels: np.ndarray
     maps: BlockMaps
-
-
-COLUMNS = (("gate_static", "Static gate", "mean over channels; 0 shut, 1 open", "gate"),
-           ("gate_dynamic", "Dynamic gate", "mean over channels; 0 shut, 1 open", "gate"),
-           ("entropy", "Kernel entropy", "mean over heads; 0 one neighbour, 1 all alike", "entropy"))  # fmt: skip
 
 
 def training(
@@ -55,17 +50,12 @@ def training(
     if chosen is not None and chosen not in steps:
         raise ValueError(f"chosen={chosen} is no kept step: give one of {', '.join(map(str, order))}.")
     (y, x), (h, w) = pixel, steps[order[0]].maps.entropy.shape
-    if not (0 <= y < h * stride and 0 <= x < w * stride):
-        raise ValueError(
-            f"pixel row {y}, column {x} is outside the image: rows go from 0 to {h * stride - 1}, columns to "
-            f"{w * stride - 1}."
-        )
+    check_inside(pixel, h * stride, w * stride)
     shown = [s for s in order if chosen is None or s in (order[0], chosen, order[-1])]
     # scales of all steps, shown or not: a slider must not change what a colour means
     weight = Scale("weight (they sum to 1), square-root colours", 0.0,
                    max(float(s.kernels.max()) for s in steps.values()), MAPS["kernel"], power=0.5)  # fmt: skip
-    scales = [shared_scale(f"{title.lower()} ({unit})", *(getattr(s.maps, name) for s in steps.values()),
-                           cmap=MAPS[look]) for name, title, unit, look in COLUMNS]  # fmt: skip
+    scales = block_scales(s.maps for s in steps.values())
     mark = footprint(pixel, stride, np.shape(steps[order[0]].kernels)[-1])
     rows = []
     for s in shown:
