@@ -4,6 +4,15 @@
 """
 
 from .checks import CheckFailed, compare_predictions, observe, predict
-from .show import show, show_table
+from .show import show, show_plotly, show_states, show_table
 
-__all__ = ["CheckFailed", "compare_predictions", "observe", "predict", "show", "show_table"]
+__all__ = [
+    "CheckFailed",
+    "compare_predictions",
+    "observe",
+    "predict",
+    "show",
+    "show_plotly",
+    "show_states",
+    "show_table",
+]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sgdc_viz.views import Figure
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure as PlotlyFigure
 
 
 def show(figure: Figure, alt: str | None = None) -> None:
@@ -23,6 +27,70 @@ def show(figure: Figure, alt: str | None = None) -> None:
     alt = alt or figure.alt
     bundle = {"image/png": small_png(figure.to_png()), "text/plain": f"[picture] {figure.title}: {figure.message}"}
     display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def show_states(figures: Mapping[str, Figure], alt: str) -> None:
+    """Display 2 to 4 states of a widget as one picture, below each other, each under its name: its static twin.
+
+    Args:
+        figures: name of the state -> its figure.
+        alt: the conclusion for those who do not see it.
+
+    Raises:
+        ValueError: not 2 to 4 states.
+    """
+    from IPython.display import display
+    from PIL import Image
+
+    if not 2 <= len(figures) <= 4:
+        raise ValueError(f"a still picture shows 2 to 4 states, got {len(figures)}.")
+    pictures = [_captioned(label, figure.to_png()) for label, figure in figures.items()]
+    whole = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), "white")
+    top = 0
+    for picture in pictures:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    file = io.BytesIO()
+    whole.save(file, "PNG")
+    told = "; ".join(f"{label}: {figure.message}" for label, figure in figures.items())
+    bundle = {"image/png": small_png(file.getvalue()), "text/plain": f"[picture] {told}"}
+    display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def _captioned(label: str, png: bytes):
+    """A picture with its name on a dark line above it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    framed = Image.new("RGB", (picture.width, picture.height + 26), "white")
+    draw = ImageDraw.Draw(framed)
+    draw.rectangle((0, 2, picture.width, 24), fill="#333333")
+    draw.text((8, 5), label, fill="white", font=ImageFont.load_default(14))
+    framed.paste(picture, (0, 26))
+    return framed
+
+
+def show_plotly(plot: PlotlyFigure, still: Figure, alt: str | None = None) -> None:
+    """Display a plotly figure that can be turned and zoomed, with a still picture for where plotly does not run.
+
+    Both travel in one output: JupyterLab shows the plotly figure, GitHub and paper the picture. Nothing is asked of
+    another host.
+
+    Args:
+        plot: for what a still cannot show, such as a surface seen from all sides.
+        still: the same data as a picture.
+        alt: says the conclusion to those who do not see it; default: the still's own.
+    """
+    import json
+
+    from IPython.display import display
+
+    bundle = {
+        "application/vnd.plotly.v1+json": json.loads(plot.to_json()),
+        "image/png": small_png(still.to_png()),
+        "text/plain": f"[picture] {still.title}: {still.message}",
+    }
+    display(bundle, metadata={"image/png": {"alt": alt or still.alt}}, raw=True)
 
 
 def small_png(png: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Widgets for notebooks: thin shells over pure functions, so what a click shows can be tested without a browser.
 
-KernelMicroscope (here), PoolingSlider, CausalPanel, BoundaryProfile, TrainingScrubber. Each is used with the mouse,
-the keyboard or, from code, with `click(y, x)` and its other setters; `render(state)` is the pure function that it
-shows, and `still(...)` its static twin. No network runs on a click: what is needed was run when the widget was made.
+KernelMicroscope (here), PoolingSlider, CausalPanel, BoundaryProfile, TrainingScrubber, Dial. Each is used with the
+mouse, the keyboard or, from code, with `click(y, x)` and its other setters; `render(state)` is the pure function that
+it shows, and `still(...)` its static twin. No network runs on a click: what is needed was run when the widget was made.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from sgdc_viz.views import Box, Column, Figure, Picture
 from sgdc_viz.views.overview import check_pixel, footprint
 
 from .causal_panel import CausalPanel, CausalState
+from .dial import Dial, DialState
 from .pooling_slider import PoolingSlider, PoolingState
 from .profile import BoundaryProfile, ProfileState
 from .scrubber import ScrubberState, TrainingScrubber
 from .shell import ESM, AtPixel, LinkedFigures, Shell, check_count, number, pixel_fields, whole_numbers
 
 __all__ = [
-    "ESM", "BoundaryProfile", "CausalPanel", "CausalState", "KernelMicroscope", "LinkedFigures", "MicroscopeState",
-    "PoolingSlider", "PoolingState", "ProfileState", "ScrubberState", "TrainingScrubber", "render", "still",
+    "ESM", "BoundaryProfile", "CausalPanel", "CausalState", "Dial", "DialState", "KernelMicroscope", "LinkedFigures",
+    "MicroscopeState", "PoolingSlider", "PoolingState", "ProfileState", "ScrubberState", "TrainingScrubber", "render",
+    "still",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from .geometry import BoundaryScore, boundary_score, elsewhere, ring, signed_dis
 from .kernel_maps import KernelMaps, kernel_maps
 from .microscope import microscope, pixel_kernels
 from .overview import BlockMaps, overview
+from .panels import bars, curves, heat, panels, square
 from .pooling import PoolingStep, pooling
 from .prediction import Prediction, predictions
 from .region import Region, region
@@ -21,8 +22,9 @@ from .training import TrainingStep, training
 __all__ = [
     "CSS", "LINKED_JS", "Bars", "BlockMaps", "BoundaryScore", "Box", "Case", "Change", "Column", "Effect", "Effects",
     "Figure", "Heat", "KernelEllipses", "KernelMaps", "Outline", "Picture", "Plot", "PoolingStep", "Prediction",
-    "ProfileMaps", "Region", "SGEStages", "Scale", "Series", "Strokes", "TrainingStep", "Words", "boundary_branch",
-    "boundary_profile", "boundary_score", "causal", "ellipses", "elsewhere", "kernel_maps", "microscope", "outlines_of",
-    "overview", "pixel_kernels", "pooling", "predictions", "region", "ring", "sge_stages", "shared_scale",
-    "signed_distance", "statistic_by_distance", "training", "true_boundary",
+    "ProfileMaps", "Region", "SGEStages", "Scale", "Series", "Strokes", "TrainingStep", "Words", "bars",
+    "boundary_branch", "boundary_profile", "boundary_score", "causal", "curves", "ellipses", "elsewhere", "heat",
+    "kernel_maps", "microscope", "outlines_of", "overview", "panels", "pixel_kernels", "pooling", "predictions",
+    "region", "ring", "sge_stages", "shared_scale", "signed_distance", "square", "statistic_by_distance", "training",
+    "true_boundary",
 ]  # fmt: skip

@@ -444,7 +444,7 @@ def _png(figure: Figure, dpi: int) -> bytes:
     message = textwrap.wrap(figure.message, int(width * 12))
     lines = [(int(style[7:]), text) for style, text in figure.legend if style.startswith("series-")]
     # inches that titles (above) and colour bars (below) of single pictures need
-    above = 0.2 * any(isinstance(c, Picture) and c.title for c in cells)
+    above = 0.2 * any(isinstance(c, Picture | Heat) and c.title for c in cells)
     below = 0.45 * any(isinstance(c, Picture) and c.bar for c in cells)
     extra = 0.35 * unit if charts else above + below
     strip = 0 if not figure.strip else max(_chart_height(chart) for chart in figure.strip) + (0.95 if n_rows else 0.7)
@@ -510,13 +510,12 @@ def _png_grid(canvas, grid, figure: Figure, width: float, height: float) -> None
             else:
                 ax = canvas.add_subplot(place)
                 _draw(ax, cell)
-                if isinstance(cell, Picture):
-                    if cell.title:
-                        ax.set_title("\n".join(textwrap.wrap(cell.title, 40)), size=8, pad=3)
-                    if cell.bar:
-                        down = 0.16 / height
-                        _draw_bar(canvas, (box.x0 + 0.04 * box.width, box.y0 - down, 0.92 * box.width, 0.09 / height),
-                                  cell.scale)  # fmt: skip
+                if isinstance(cell, Picture | Heat) and cell.title:
+                    ax.set_title("\n".join(textwrap.wrap(cell.title, 40)), size=8, pad=3)
+                if isinstance(cell, Picture) and cell.bar:
+                    down = 0.16 / height
+                    _draw_bar(canvas, (box.x0 + 0.04 * box.width, box.y0 - down, 0.92 * box.width, 0.09 / height),
+                              cell.scale)  # fmt: skip
             if r == 0:
                 head = "\n".join(textwrap.wrap(figure.columns[c].title, 30))
                 canvas.text((box.x0 + box.x1) / 2, box.y1 + 0.16 / height, head, size=9, ha="center", va="bottom")

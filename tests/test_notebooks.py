@@ -1,4 +1,4 @@
-"""The contract of every notebook (they also run under nbval, cell by cell), and the checks of notebook 00."""
+"""The contract that every notebook keeps. (They also run under nbval, cell by cell.)"""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from answers_notebook_00 import EXERCISES
-
-from sgdc_viz.teach import CheckFailed, compare_predictions, observe, predict
-from sgdc_viz.teach.checks import notebook_00 as checks
-from sgdc_viz.teach.checks import predictions
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -125,18 +120,14 @@ def test_exercises_have_prompt_hints_stub_and_check(path):
     for i in solutions:
         cell, prompt, check = notebook.cells[i], notebook.cells[i - 1], notebook.cells[i + 1]
         assert cell.source.count("### BEGIN SOLUTION") == cell.source.count("### END SOLUTION") == 1
-        assert "### Exercise" in prompt.source and prompt.source.count("<summary>Hint") >= 2
+        assert re.search(
+            rf"^### Exercise {about[i]['grade_id'][9:]} \((easy|medium|hard), \d points?\) · ", prompt.source, re.M
+        )
+        assert prompt.source.count("<summary>Hint") >= 2
         a = about[i + 1]
         assert a["grade"] and a["locked"] and a["points"] > 0 and not a["solution"] and check.cell_type == "code"
     with_markup = [i for i, cell in enumerate(notebook.cells) if "BEGIN SOLUTION" in cell.source]
     assert with_markup == solutions  # nbgrader stops at markup elsewhere, in prose too
-
-
-@pytest.fixture
-def forgotten():
-    predictions.forget()
-    yield
-    predictions.forget()
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
@@ -165,101 +156,3 @@ def test_an_unsolved_exercise_blocks_nothing(student_notebook):
             (error,) = [o for o in cell.outputs if o.output_type == "error"]
             assert error.ename == "CheckFailed"
             assert len(error.traceback) == 1 and "still empty" in error.traceback[0]
-
-
-# --- the checks of notebook 00 ---------------------------------------------------------------------------------------
-
-
-def stub(*arguments):
-    raise NotImplementedError()
-
-
-def test_each_exercise_has_a_check_and_enough_answers():
-    path = FOLDER / "00_start_here.ipynb"
-    assert {c.metadata.nbgrader.grade_id for c in graded(path, "solution")} == set(EXERCISES)
-    for exercise in EXERCISES.values():
-        assert len(exercise.wrong) >= 3 and len(exercise.right) >= 2
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_checks_reject_the_stub(name):
-    with pytest.raises(CheckFailed, match="still empty"):
-        getattr(checks, name)(stub)
-    with pytest.raises(CheckFailed, match="returns nothing"):
-        getattr(checks, name)(lambda *arguments: None)
-    with pytest.raises(CheckFailed, match="not a function"):
-        getattr(checks, name)(3)
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_checks_tell_in_one_line_what_an_answer_raised(name):
-    def broken(*arguments):
-        return {}["missing"]
-
-    with pytest.raises(CheckFailed, match="broken stops with KeyError: 'missing'") as caught:
-        getattr(checks, name)(broken)
-    (line,) = caught.value._render_traceback_()
-    assert line.startswith("Not yet. ") and "\n" not in line
-
-
-@pytest.mark.parametrize(
-    ("name", "wrong", "message"),
-    [(name, wrong, message) for name, e in EXERCISES.items() for _, wrong, message in e.wrong],
-    ids=[f"{name}: {mistake}" for name, e in EXERCISES.items() for mistake, _, _ in e.wrong],
-)
-def test_checks_reject_wrong_answers_and_name_the_mistake(name, wrong, message):
-    with pytest.raises(CheckFailed, match=message) as caught:
-        getattr(checks, name)(wrong)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "answer"), [(name, answer) for name, e in EXERCISES.items() for answer in e.right],
-    ids=lambda v: getattr(v, "__name__", v),
-)  # fmt: skip
-def test_checks_accept_answers_written_differently(name, answer, capsys):
-    getattr(checks, name)(answer)
-    assert capsys.readouterr().out.startswith("Right. ")
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_checks_accept_the_reference(name, capsys):
-    import torch
-
-    (cell,) = [c for c in graded(FOLDER / "00_start_here.ipynb", "solution") if c.metadata.nbgrader.grade_id == name]
-    scope = {"torch": torch}
-    exec(cell.source, scope)
-    function = re.search(r"^def (\w+)", cell.source, re.M)[1]
-    getattr(checks, name)(scope[function])
-    assert capsys.readouterr().out.startswith("Right. ")
-
-
-# --- predictions -----------------------------------------------------------------------------------------------------
-
-
-def test_predictions_are_kept_and_compared(forgotten, capsys):
-    predict("q2", "b")
-    predict("q1", "C")
-    predict("q1", "A")  # changed one's mind
-    observe("q1", "A")
-    observe("q2", "C")
-    observe("q10", "B")
-    assert predictions.recorded() == {"q1": ("A", "A"), "q2": ("B", "C"), "q10": (None, "B")}
-    capsys.readouterr()
-    compare_predictions()
-    lines = [line.split(maxsplit=3) for line in capsys.readouterr().out.splitlines()]
-    assert lines[1:] == [["q1", "A", "A", "as predicted"], ["q2", "B", "C", "reread this"], ["q10", "-", "B"]]
-
-
-def test_a_question_left_open_stops_nothing(forgotten, capsys):
-    predict("q1", ...)
-    assert predictions.recorded() == {} and "nothing recorded" in capsys.readouterr().out
-    compare_predictions()
-    assert "No prediction" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("letter", ["", "AB", "Z", "1", 2, None])
-def test_a_prediction_is_one_letter(letter, forgotten):
-    with pytest.raises(ValueError, match="one letter"):
-        predict("q1", letter)
-    assert predictions.recorded() == {}

@@ -1,21 +1,12 @@
-"""Answers to the exercises of notebook 00, as test data: right ones written differently, and mistakes students make.
-
-EXERCISES[name] has `right` (answers to accept) and `wrong` (misconception, answer, part of the message it must get).
-"""
+"""Answers to the exercises of notebook 00: right ones written differently, and mistakes that students make."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 
-
-class Exercise(NamedTuple):
-    right: list[Callable]
-    wrong: list[tuple[str, Callable, str]]
-
+from answers import Exercise
 
 # --- exercise 1: same_pooled_kernel(a, b, pool_size, stride) ---------------------------------------------------------
 
