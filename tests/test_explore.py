@@ -301,15 +301,15 @@ def test_the_slider_goes_from_guided_to_the_whole_image_beside_the_trained_one(s
     assert [s.pool_size for s in steps.values()] == [1, 2, 4, 8, 16, 32, None, 8]
     assert [s.retrained for s in steps.values()] == [False] * 7 + [True]
     labels = list(steps)
-    assert labels[0] == "guided, p = 1" and labels[-1] == "pooled, p = 8"
+    assert labels[0] == "guided, pool size 1" and labels[-1] == "pooled, pool size 8"
     np.testing.assert_array_equal(steps[labels[0]].probability, seen.runs["guided"].probability)
     np.testing.assert_array_equal(steps[labels[-1]].probability, seen.runs["pooled"].probability)
-    whole = steps["p = whole image"].maps
+    whole = steps["whole image"].maps
     assert whole.entropy.std() < 1e-6 < steps[labels[0]].maps.entropy.std()
     for step in steps.values():
         assert step.metrics == evaluate_masks(step.probability > 0.5, TRUTH > 0)
     figure = seen.pooling(4)
-    assert "p = 4 · not retrained" in figure.rows and not any("p = 2" in row for row in figure.rows)
+    assert "pool size 4 · not retrained" in figure.rows and not any("pool size 2" in row for row in figure.rows)
     with pytest.raises(ValueError, match="pool_size=3 is none of 1, 2, 4"):
         seen.pooling(3)
 
@@ -490,8 +490,8 @@ def test_each_comparison_has_its_own_message_and_shared_blocks(seen, name):
     assert ("Two things differ" in message) == (name == "pooled")
     assert ("only the sharing differs" in message) == name.startswith("context pooled")
     p = pair.runs[name].pool_size
-    shared = {f"context pooled, p = {n}": n for n in (2, 4, 8, 16)}
-    assert p == {"pooled": 8, **shared, "context pooled, p = whole image": 32}.get(name)
+    shared = {f"context pooled, pool size {n}": n for n in (2, 4, 8, 16)}
+    assert p == {"pooled": 8, **shared, "context pooled, whole image": 32}.get(name)
     if p:
         maps = pair.runs[name].maps
         assert within_block_variation(maps.entropy, p) < 1e-6

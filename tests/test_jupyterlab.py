@@ -167,11 +167,12 @@ def test_slider_panel_and_profile_by_mouse_and_keyboard(lab, browser, pair):
         handle = page.locator(".widget-hslider .noUi-handle").first
         handle.focus()
         page.keyboard.press("ArrowRight")
-        expect(slider.locator("[data-figure=pooling]")).to_have_attribute("data-chosen", "p = 16")
+        expect(slider.locator("[data-figure=pooling]")).to_have_attribute("data-chosen", "pool size 16")
         click_pixel(page, slider.locator(".sg-lead svg"), 12, 10)
         told = slider.locator("[data-figure=pixel]")
         expect(told).to_have_attribute("data-y", "12")
-        expect(told).to_contain_text(f"{number(float(pair.runs['guided'].probability[12, 10]))} with guided, p = 1")
+        here = number(float(pair.runs["guided"].probability[12, 10]))
+        expect(told).to_contain_text(f"{here} with guided, pool size 1")
         expect(slider.locator(".sg-lead .sg-mark .sg-line")).to_have_attribute("y", "12")  # the mark went along
 
         # the panel: choose a change; the pictures take arrow keys although none of them is large

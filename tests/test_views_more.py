@@ -91,7 +91,7 @@ def some_pooling(start: float = 0.8, end: float = 0.6, trained: float = 0.75, **
     steps = {"guided": PoolingStep(block_maps(), soft(), 1, metrics=metrics(start))}
     for i, p in enumerate((2, 8, None), start=1):
         probability = soft(0.3 * i)
-        steps[f"p = {p}"] = PoolingStep(block_maps(i), probability, p, metrics=metrics(end))
+        steps[f"pool size {p}"] = PoolingStep(block_maps(i), probability, p, metrics=metrics(end))
     steps["pooled"] = PoolingStep(block_maps(9), soft(0.2), 8, True, metrics(trained))
     return pooling(IMAGE, steps, stride=STRIDE, **arguments)
 
@@ -195,7 +195,8 @@ FIGURES = {
     "pooling": some_pooling, "causal": some_causal, "causal without truth": lambda: some_causal(1, truth=False),
     "profile": some_profile, "boundary": some_boundary, "kernel-maps": some_heads, "ellipses": some_ellipses,
     "region": some_region, "sge": some_stages, "distance": some_distance, "training": some_training,
-    "pooling, chosen": lambda: some_pooling(chosen="p = 8"), "training, chosen": lambda: some_training(chosen=200),
+    "pooling, chosen": lambda: some_pooling(chosen="pool size 8"),
+    "training, chosen": lambda: some_training(chosen=200),
 }  # fmt: skip
 INSIDE = ("pooling", "profile", "kernel-maps", "ellipses", "sge", "distance", "training", "causal", "region")
 
@@ -469,18 +470,18 @@ def test_pooling_says_what_averages_cost_and_what_training_gives_back():
 
 def test_pooling_labels_what_was_not_retrained_and_shows_the_chosen_step():
     figure = some_pooling(truth=DISC)
-    assert figure.rows == ("guided", "p = 2 · not retrained", "p = 8 · not retrained", "p = None · not retrained",
-                           "pooled · trained this way")  # fmt: skip
+    assert figure.rows == ("guided", "pool size 2 · not retrained", "pool size 8 · not retrained",
+                           "pool size None · not retrained", "pooled · trained this way")  # fmt: skip
     assert np.allclose(figure.cells[2][-1].pixels, soft(0.6) - soft())
     assert (figure.cells[0][-1].pixels == 0).all()
-    chosen = some_pooling(chosen="p = 8")
-    assert chosen.rows == ("guided", "p = 8 · not retrained", "pooled · trained this way")
+    chosen = some_pooling(chosen="pool size 8")
+    assert chosen.rows == ("guided", "pool size 8 · not retrained", "pooled · trained this way")
     assert chosen.strip[0].mark == (2, "chosen") and len(chosen.strip[0].series[0].x) == 4  # curves keep all steps
     assert "8 px" not in figure.message and "16 px" in figure.message  # p = 8 feature pixels are 16 image pixels
     assert "as it was trained" in some_pooling(chosen="guided").message
     assert "was trained with" in some_pooling(chosen="pooled").message
-    with pytest.raises(ValueError, match="chosen='p = 3' is none of the steps: give one of guided"):
-        some_pooling(chosen="p = 3")
+    with pytest.raises(ValueError, match="chosen='pool size 3' is none of the steps: give one of guided"):
+        some_pooling(chosen="pool size 3")
     with pytest.raises(ValueError, match="must be the network as it is"):
         pooling(IMAGE, {"p": PoolingStep(block_maps(), soft(), 2)}, stride=2)
     with pytest.raises(ValueError, match="steps is empty"):
@@ -488,9 +489,9 @@ def test_pooling_labels_what_was_not_retrained_and_shows_the_chosen_step():
 
 
 def test_pooling_without_truth_speaks_of_the_probability():
-    steps = {"guided": PoolingStep(block_maps(), soft(), 1), "p = 4": PoolingStep(block_maps(1), soft(2.0), 4)}
+    steps = {"guided": PoolingStep(block_maps(), soft(), 1), "pool size 4": PoolingStep(block_maps(1), soft(2.0), 4)}
     assert "moves by" in pooling(IMAGE, steps, stride=2).message
-    steps["p = 4"] = replace(steps["p = 4"], probability=soft())
+    steps["pool size 4"] = replace(steps["pool size 4"], probability=soft())
     figure = pooling(IMAGE, steps, stride=2)
     assert "hardly moves" in figure.message and figure.table == () and len(figure.strip) == 1
 

@@ -337,10 +337,10 @@ def test_the_slider_tells_every_networks_own_probability(nuclei):
         own = nuclei.run(Arm(change=None if p == 1 else "pooled 4")).probability[7, 9]
         assert f"{number(float(own))} with " in html
     slider = PoolingSlider(nuclei, 7, 9, pool_size=4)
-    assert "p = 4 · not retrained" in slider.figures.overview and "pooled, p = 8" in slider.figures.overview
+    assert "pool size 4 · not retrained" in slider.figures.overview and "pooled, pool size 8" in slider.figures.overview
     assert [label for label, _ in slider.size.options] == ["1", "2", "4", "8", "16", "32", "whole image"]
     slider.size.value = 0
-    assert slider.state.pool_size is None and "p = whole image · not retrained" in slider.figures.overview
+    assert slider.state.pool_size is None and "whole image · not retrained" in slider.figures.overview
 
 
 def test_the_panel_tells_before_and_after(nuclei):
@@ -389,7 +389,7 @@ def test_static_twins_show_two_to_four_states(nuclei, film):
     for name, figure in twins.items():
         assert figure.name == name and len(figure.alt) > 40
         assert Image.open(io.BytesIO(figure.to_png(50))).width > 300
-    assert twins["pooling"].rows[1] == "p = 8 · not retrained" and len(twins["pooling"].rows) == 4
+    assert twins["pooling"].rows[1] == "pool size 8 · not retrained" and len(twins["pooling"].rows) == 4
     assert [row[0] for row in twins["causal"].table[1:]][:3] == list(OFFERED)
     assert [c.title for c in twins["profiles"].columns] == ["A", "B"]
     for row in twins["profiles"].cells[1:]:

@@ -20,13 +20,15 @@ MIRRORED, REWRITTEN = "guidance mirrored", "rewritten"
 
 
 def pooled_change(pool_size: int | None) -> str | None:
-    """Name of the change that averages the context of kernels and gates over p x p feature pixels; None for p = 1."""
+    """Name of the change that averages the context of kernels and gates over blocks; None for pool size 1."""
     return None if pool_size == 1 else f"pooled {'global' if pool_size is None else pool_size}"
 
 
 def pooling_label(pool_size: int | None) -> str:
-    """How a p is written: "guided, p = 1", "p = 4", "p = whole image"."""
-    return "guided, p = 1" if pool_size == 1 else f"p = {'whole image' if pool_size is None else pool_size}"
+    """How a pool size is written: "guided, pool size 1", "pool size 4", "whole image"."""
+    if pool_size is None:
+        return "whole image"
+    return f"{'guided, ' * (pool_size == 1)}pool size {pool_size}"
 
 
 # What people read -> the site that is changed in every block, and what is put there.

@@ -52,8 +52,8 @@ DEFAULT_POOL = 8  # p of the trained pooled networks, in feature pixels
 class Pair:
     """One image through two or more arms, by default the guided and the pooled network. All figures come from here.
 
-    Made by `Explorer.look` and `Explorer.compare`. A view that needs further runs (another p, a change, a control)
-    makes them when it is first asked for, and the explorer keeps them.
+    Made by `Explorer.look` and `Explorer.compare`. A view that needs further runs (another pool size, a change, a
+    control) makes them when it is first asked for, and the explorer keeps them.
 
     Views take `pixel`, (row, column) in image pixels, and `zoom`: show 1/zoom of the longer side around it.
     `controls=True` adds the rows that a claim must survive: random weights, shuffled guidance, permuted kernels.
@@ -145,10 +145,10 @@ class Pair:
         the network that was trained with pooling.
 
         Args:
-            pool_size: the p to show, one of `sizes`; None is the whole image.
+            pool_size: the one to show, one of `sizes`; None is the whole image.
 
         Raises:
-            ValueError: a p that is none of `sizes`.
+            ValueError: a size that is none of `sizes`.
         """
         steps = self.pooling_steps(sizes)
         label = pooling_label(pool_size)
@@ -159,13 +159,13 @@ class Pair:
         return self._linked(figure, pixel, zoom)
 
     def pooling_steps(self, sizes: Sequence[int | None] = POOL_SIZES) -> dict[str, PoolingStep]:
-        """The guided network at each p, and last the one that was trained with pooling. Runs what was not run yet."""
+        """The guided network at each pool size, last the one trained with pooling. Runs what was not run yet."""
         steps = {}
         for p in sizes if 1 in sizes else (1, *sizes):
             run = self.run(Arm(change=pooled_change(p)))
             steps[pooling_label(p)] = PoolingStep(run.maps, run.probability, p, metrics=self.prediction(run).metrics)
         run = self.run(Arm(SOURCES["pooled"]))
-        steps[f"pooled, p = {run.pool_size}"] = PoolingStep(
+        steps[f"pooled, pool size {run.pool_size}"] = PoolingStep(
             run.maps, run.probability, run.pool_size, True, self.prediction(run).metrics
         )
         return steps

@@ -27,10 +27,12 @@ class PoolingState(AtPixel):
 
 
 def render(pair: Pair, state: PoolingState) -> str:
-    """What every p predicts at the selected pixel, the chosen one first, as HTML. Pure: same pair and state, same text.
+    """What every pool size predicts at the selected pixel, the chosen one first, as HTML.
+
+    Pure: same pair and state, same text.
 
     Raises:
-        ValueError: the pixel lies outside the image, or p is not one of those that were run.
+        ValueError: the pixel lies outside the image, or the pool size is not one of those that were run.
     """
     check_pixel(state.pixel, pair.image)
     steps = pair.pooling_steps()
@@ -54,7 +56,7 @@ def render(pair: Pair, state: PoolingState) -> str:
 
 
 def still(pair: Pair, sizes: Sequence[int | None] = (1, 8, None)) -> Figure:
-    """The static twin of the slider: 2 to 4 values of p with the same weights, above the network trained with pooling.
+    """The static twin of the slider: 2 to 4 pool sizes with the same weights, above the network trained with pooling.
 
     Raises:
         ValueError: not 2 to 4 sizes, or 1 is not the first of them.
@@ -67,11 +69,12 @@ def still(pair: Pair, sizes: Sequence[int | None] = (1, 8, None)) -> Figure:
 
 
 class PoolingSlider(Shell):
-    """Slide p from 1 (SGDC) to the whole image: same weights, not retrained, beside the network trained with pooling.
+    """Slide the pool size from 1 (SGDC) to the whole image, beside the network that was trained with pooling.
 
-    Mouse: the slider; a click on any picture tells every p's probability there. Keyboard: arrow keys on the slider,
-    arrow keys on the large picture, or the two number fields. The networks run when the widget is made (eight runs for
-    the first widget of an image); each p is drawn when first chosen, and kept.
+    The slider keeps the weights, nothing is retrained. Mouse: the slider; a click on any picture tells the probability
+    there for every size. Keyboard: arrow keys on the slider, arrow keys on the large picture, or the two number fields.
+    The networks run when the widget is made (eight runs for the first widget of an image); each is drawn when first
+    chosen, and kept.
 
     Args:
         pair: from `sgdc_viz.explore.Explorer.look`.
@@ -80,7 +83,7 @@ class PoolingSlider(Shell):
         zoom: show 1/zoom of the picture at first.
 
     Raises:
-        ValueError: the pixel lies outside the image, or p is none of these.
+        ValueError: the pixel lies outside the image, or the pool size is none of these.
     """
 
     still = staticmethod(still)
@@ -91,9 +94,9 @@ class PoolingSlider(Shell):
         self._start = state.pixel
         self.render(state)  # an invalid state never becomes a field
         options = [("whole image" if p is None else str(p), p or 0) for p in POOL_SIZES]
-        fields = {"size": slider("p (feature pixels)", options, pool_size or 0)}
+        fields = {"size": slider("pool size (feature pixels)", options, pool_size or 0)}
         fields |= pixel_fields(state.pixel, pair.image.shape)
-        super().__init__(state, fields, "slide p; click a picture")
+        super().__init__(state, fields, "slide; click a picture")
 
     def overview(self, state: PoolingState) -> str:
         if state.pool_size not in self._drawn:  # the pixel does not matter: the page moves its marks
@@ -105,10 +108,10 @@ class PoolingSlider(Shell):
         return render(self.pair, state)
 
     def pool(self, pool_size: int | None) -> None:
-        """Slide to another p; None is the whole image.
+        """Slide to another pool size; None is the whole image.
 
         Raises:
-            ValueError: no such p; the widget then stays as it is.
+            ValueError: no such size; the widget then stays as it is.
         """
         self._show(replace(self.state, pool_size=pool_size))
 

@@ -47,7 +47,7 @@ def pooling(
 
     Args:
         image: uint8 [H, W, 3], as the networks saw it.
-        steps: label -> what happened; the first is the network as it is (p = 1), then p = 2, 4, 8, ..., None with the
+        steps: label -> what happened; the first is the network as it is (pool size 1), then 2, 4, 8, ..., None with the
             same weights, and (retrained=True) the separately trained pooled network.
         stride: image pixels per feature pixel of the maps.
         truth: object numbers (or a binary mask) [H, W]; None where nobody knows it.
@@ -89,7 +89,8 @@ def pooling(
         for k, s in shown.items()
         if s.pool_size is not None and s.pool_size > 1
     ]
-    told = "; ".join([f"One map pixel is {stride} × {stride} image pixels; the average is over p × p of them", *parts])
+    size = f"One map pixel is {stride} × {stride} image pixels; the average is over pool size × pool size of them"
+    told = "; ".join([size, *parts])
     summary = (
         f"{told}. Only the input of kernels and gates is averaged; rows called not retrained keep every weight of "
         f"{first}, which was never trained for averages. One image, no interval."
@@ -191,7 +192,7 @@ def _curves(steps, changes, chosen) -> tuple[Plot, ...]:
             if chain:
                 x, y = np.array(chain, float).T
                 series.append(Series(KINDS[style], x, y, style))
-        ends = f"{number(series[0].y[0])} at p = 1, {number(series[0].y[-1])} at the coarsest"
+        ends = f"{number(series[0].y[0])} at pool size 1, {number(series[0].y[-1])} at the coarsest"
         plots.append(Plot(
             title, tuple(series), "p, feature pixels (all: whole image)", unit, padded_range(list(values.values())),
             f"{title} over p with the same weights: {ends}.",
