@@ -321,6 +321,32 @@ def look(
     print(f"wrote {', '.join(f'{name}.png' for name in pictures)} to {out}")
 
 
+@app.command()
+def classroom(
+    out: Annotated[Path, typer.Option(help="Folder for student/, instructor/ and nbgrader/.")],
+    notebooks: Annotated[str, typer.Option(help="Only these, such as 01,02 (default: all).")] = "",
+    explanations: Annotated[
+        bool, typer.Option("--explanations", metavar="", help="Leave the model answers in the students' notebooks.")
+    ] = False,
+    wheelhouse: Annotated[
+        bool,
+        typer.Option(
+            "--wheelhouse", metavar="", help="Add all packages, so that the students' laptops need no network."
+        ),
+    ] = False,
+) -> None:
+    """Write the course for a class: notebooks without answers, the instructor's page, a course folder for nbgrader."""
+    from sgdc_viz.teach.classroom import masters, write_classroom
+
+    _refuse_file(out)
+    names = tuple(name.strip() for name in notebooks.split(",") if name.strip())
+    folders = write_classroom(out, names, explanations, wheelhouse)
+    count = len(masters(names))
+    print(f"{folders['student']}: {count} notebooks without answers, to hand out")
+    print(f"{folders['instructor']}: the masters, INSTRUCTOR.md (read this first) and scores.csv")
+    print(f"{folders['nbgrader']}: a course folder for nbgrader")
+
+
 def _open(data: str, root: Path | None, split: str | None, told: dict, seed: int = 0):
     """The data set, with those of the options `told` that were given."""
     from sgdc_viz.data import DATASETS, open_dataset

@@ -12,7 +12,6 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-STUB = "raise NotImplementedError()"
 
 
 def read(path: Path):
@@ -128,31 +127,3 @@ def test_exercises_have_prompt_hints_stub_and_check(path):
         assert a["grade"] and a["locked"] and a["points"] > 0 and not a["solution"] and check.cell_type == "code"
     with_markup = [i for i, cell in enumerate(notebook.cells) if "BEGIN SOLUTION" in cell.source]
     assert with_markup == solutions  # nbgrader stops at markup elsewhere, in prose too
-
-
-@pytest.fixture(params=NOTEBOOKS, ids=lambda p: p.stem)
-def student_notebook(request, nbgrader):
-    """The notebook as nbgrader hands it out: solutions replaced by a stub."""
-    from nbgrader.preprocessors import CheckCellMetadata, ClearSolutions, LockCells
-
-    notebook = read(request.param)
-    for step in (LockCells, ClearSolutions, CheckCellMetadata):
-        notebook, _ = step().preprocess(notebook, {})
-    return notebook
-
-
-def test_an_unsolved_exercise_blocks_nothing(student_notebook):
-    """Run All on a student's copy fails in the check cells, and nowhere else."""
-    from nbclient import NotebookClient
-
-    stubs = [c for c in student_notebook.cells if STUB in c.source]
-    assert stubs and not any("BEGIN SOLUTION" in c.source for c in student_notebook.cells)
-    NotebookClient(student_notebook, timeout=120, allow_errors=True, kernel_name="python3",
-                   resources={"metadata": {"path": str(FOLDER)}}).execute()  # fmt: skip
-    for cell in student_notebook.cells:
-        failed = any(o.output_type == "error" for o in cell.get("outputs", []))
-        assert failed == bool(cell.metadata.get("nbgrader", {}).get("grade")), cell.source
-        if failed:
-            (error,) = [o for o in cell.outputs if o.output_type == "error"]
-            assert error.ename == "CheckFailed"
-            assert len(error.traceback) == 1 and "still empty" in error.traceback[0]

@@ -361,7 +361,7 @@ def wheel(tmp_path_factory) -> Path:
         pytest.skip("not a git clone")
     tree = tmp_path_factory.mktemp("tree")
     for name in tracked():
-        if name.parts[0] in ("sgdc_viz", "assets") or len(name.parts) == 1:
+        if name.parts[0] in ("sgdc_viz", "assets", "notebooks") or len(name.parts) == 1:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
     build = "from setuptools import build_meta as b; b.build_sdist('out'); b.build_wheel('out')"
@@ -374,7 +374,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_holds_every_file_of_the_package_and_the_models(wheel, files):
     held = set(zipfile.ZipFile(wheel).namelist())
     pictures = (".png", ".gif", ".webp")  # those in assets/ are the README's
-    ours = [n for n in files if n.parts[0] == "sgdc_viz" or (n.parts[0] == "assets" and n.suffix not in pictures)]
+    ours = [n for n in files if n.parts[0] in ("sgdc_viz", "notebooks")]
+    ours += [n for n in files if n.parts[0] == "assets" and n.suffix not in pictures]
     wanted = {(name if name.parts[0] == "sgdc_viz" else Path("sgdc_viz") / name).as_posix() for name in ours}
     assert wanted - held == set(), "not in the wheel: add the package or package-data to pyproject.toml"
     assert any(name.startswith("sgdc_viz/assets/") and name.endswith(".safetensors") for name in held)
@@ -385,7 +386,7 @@ def test_wheel_holds_every_file_of_the_package_and_the_models(wheel, files):
 def test_every_package_is_listed():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     there = {".".join(path.relative_to(ROOT).parent.parts) for path in sources() if path.name == "__init__.py"}
-    assert set(setuptools["packages"]) == there | {"sgdc_viz.assets"}
+    assert set(setuptools["packages"]) == there | {"sgdc_viz.assets", "sgdc_viz.notebooks"}
 
 
 def test_source_archive_can_be_built_from(wheel, files):

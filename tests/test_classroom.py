@@ -1,0 +1,282 @@
+"""The classroom set: nothing leaks, nothing is lost, and nbgrader's own commands grade it."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from answers.__main__ import misconceptions
+from typer.testing import CliRunner
+
+from sgdc_viz.cli import app
+from sgdc_viz.teach import classroom
+from sgdc_viz.teach.classroom import course_facts, masters, scores, student_notebook, write_classroom
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+every_notebook = pytest.mark.parametrize("name", NAMES)
+
+# Runs at the start of every Python below it: a notebook that asks another host for anything fails.
+NO_NETWORK = """
+import ipaddress, socket
+def guard(connect):
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
+            raise RuntimeError(f"tried to reach {address[0]}: notebooks work offline")
+        return connect(self, address)
+    return guarded
+socket.socket.connect, socket.socket.connect_ex = guard(socket.socket.connect), guard(socket.socket.connect_ex)
+"""
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def told(cell) -> dict:
+    return cell.metadata.get("nbgrader", {})
+
+
+def sources(path: Path) -> dict[str, str]:
+    """grade_id -> source."""
+    return {told(c)["grade_id"]: c.source for c in read(path).cells if told(c)}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory) -> dict[str, Path]:
+    return write_classroom(tmp_path_factory.mktemp("class"))
+
+
+# --- the students' notebooks -----------------------------------------------------------------------------------------
+
+
+def solution_lines(source: str) -> list[str]:
+    region = re.search(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", source, re.S)[1]
+    return [line.strip() for line in region.splitlines() if line.strip()]
+
+
+@every_notebook
+def test_no_answer_leaks(course, name):
+    master, student = read(ROOT / f"notebooks/{name}.ipynb"), read(course["student"] / f"{name}.ipynb")
+    nbformat.validate(student)
+    text = "\n".join(cell.source for cell in student.cells)
+    given = {
+        line.strip() for cell in student.cells if not told(cell).get("solution") for line in cell.source.split("\n")
+    }
+    for cell in master.cells:
+        if told(cell).get("solution"):
+            for line in solution_lines(cell.source):
+                # a line such as `return x` may stand in a lesson's own code too; a telling one may not
+                assert line not in given or len(line) < 25, line
+                assert line not in text or line in given, line
+    assert "SOLUTION" not in text and "HIDDEN TESTS" not in text and "<b>Explain" not in text
+    for cell in student.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None
+        if told(cell).get("solution"):
+            assert cell.source.count("raise NotImplementedError()") == 1
+            compile(cell.source, name, "exec")
+
+
+@every_notebook
+def test_what_is_left_is_what_nbgrader_leaves(course, name, nbgrader):
+    """Cell by cell the same code as nbgrader's own assignment, locked in the same way."""
+    from nbgrader.preprocessors import CheckCellMetadata, ClearHiddenTests, ClearSolutions, LockCells
+
+    notebook = read(ROOT / f"notebooks/{name}.ipynb")
+    for step in (LockCells, ClearSolutions, ClearHiddenTests, CheckCellMetadata):
+        notebook, _ = step().preprocess(notebook, {})
+    ours = read(course["student"] / f"{name}.ipynb")
+    assert len(ours.cells) == len(notebook.cells)
+    for mine, its in zip(ours.cells, notebook.cells, strict=True):
+        assert mine.metadata == its.metadata
+        if mine.cell_type == "code" or told(mine):
+            assert mine.source == its.source
+
+
+def test_explanations_can_be_kept():
+    (master,) = masters(["00"])
+    kept = student_notebook(master.notebook, explanations=True)
+    text = json.dumps(kept, ensure_ascii=False)
+    assert text.count("<b>Explain") == json.dumps(master.notebook, ensure_ascii=False).count("<b>Explain") > 3
+    assert "BEGIN SOLUTION" not in text
+
+
+def test_hidden_tests_and_indented_solutions_go():
+    cell = "class A:\n    def f(self):\n        ### BEGIN SOLUTION\n        return 1\n        ### END SOLUTION\n"
+    tests = "check(1)\n### BEGIN HIDDEN TESTS\ncheck(2)\n### END HIDDEN TESTS\n"
+    base = {"cell_type": "code", "metadata": {}, "outputs": ["something"], "execution_count": 3}
+    notebook = {"metadata": {"widgets": {}}, "cells": [{**base, "source": [cell]}, {**base, "source": tests}]}
+    done = student_notebook(notebook)
+    assert done["cells"][0]["source"] == (
+        "class A:\n    def f(self):\n        # YOUR CODE HERE\n        raise NotImplementedError()\n"
+    )
+    assert done["cells"][1]["source"] == "check(1)\n"
+    assert done["metadata"] == {} and notebook["cells"][0]["outputs"] == ["something"]  # the master is not touched
+
+
+# --- nbgrader, with its own commands ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def graded(course, nbgrader, tmp_path_factory) -> Path:
+    """The course folder after `generate_assignment` and `autograde` of two students, without a network.
+
+    "blank" handed in what she was given, "solved" the same with the reference solutions put in.
+    """
+    folder = course["nbgrader"]
+    (folder / "submitted").mkdir()
+    for name in NAMES:
+        given = read(course["student"] / f"{name}.ipynb")
+        for student in ("blank", "solved"):
+            place = folder / "submitted" / student / name
+            place.mkdir(parents=True)
+            if student == "solved":
+                solutions = sources(ROOT / f"notebooks/{name}.ipynb")
+                for cell in given.cells:
+                    if told(cell).get("solution"):
+                        cell.source = solutions[told(cell)["grade_id"]]
+            nbformat.write(given, place / f"{name}.ipynb")
+    site = tmp_path_factory.mktemp("site")
+    (site / "sitecustomize.py").write_text(NO_NETWORK)
+    own = {v: str(site / v.lower()) for v in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # nbgrader calls `alembic`
+    environment = {**os.environ, **own, "PYTHONPATH": str(site), "PATH": path}
+    for name in NAMES:
+        for command in ("generate_assignment", "autograde"):
+            done = subprocess.run([sys.executable, "-m", "nbgrader", command, name], cwd=folder, env=environment,
+                                  capture_output=True, text=True)  # fmt: skip
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert "has changed!" not in done.stderr, done.stderr  # no cell of ours differs from nbgrader's
+    done = subprocess.run([sys.executable, "-m", "nbgrader", "export"], cwd=folder, env=environment)
+    assert done.returncode == 0
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_nbgrader_gives_blank_nothing_and_solved_everything(graded):
+    rows = list(csv.DictReader((graded / "grades.csv").read_text().splitlines()))
+    full = {master.name: sum(e.points for e in master.exercises) for master in masters()}
+    scored = {(row["student_id"], row["assignment"]): (float(row["score"]), float(row["max_score"])) for row in rows}
+    assert scored == {
+        **{("blank", name): (0, full[name]) for name in NAMES},
+        **{("solved", name): (full[name], full[name]) for name in NAMES},
+    }
+
+
+@every_notebook
+@pytest.mark.timeout(900)
+def test_run_all_of_a_student_fails_in_check_cells_only(graded, name):
+    for cell in read(graded / f"autograded/blank/{name}/{name}.ipynb").cells:
+        errors = [o for o in cell.get("outputs", []) if o.output_type == "error"]
+        assert bool(errors) == bool(told(cell).get("grade")), cell.source
+        for error in errors:
+            assert error.ename == "CheckFailed"
+            assert len(error.traceback) == 1 and "still empty" in error.traceback[0]
+
+
+@every_notebook
+@pytest.mark.timeout(900)
+def test_students_with_the_solutions_pass_everything(graded, name):
+    for cell in read(graded / f"autograded/solved/{name}/{name}.ipynb").cells:
+        assert not [o for o in cell.get("outputs", []) if o.output_type == "error"], cell.source
+        if told(cell).get("grade"):
+            assert cell.outputs[0].text.startswith("Right. ")
+
+
+# --- the instructor's part -------------------------------------------------------------------------------------------
+
+
+def test_course_facts_are_up_to_date():
+    """The page's messages are what the checks say today: `python tests/answers` writes them anew."""
+    facts = course_facts()
+    assert facts["misconceptions"] == misconceptions()
+    assert set(facts["seconds"]) == set(NAMES), "run `python tests/answers --seconds` on an idle machine"
+
+
+def test_the_page_tells_every_mistake_and_every_exercise(course):
+    page = (course["instructor"] / "INSTRUCTOR.md").read_text(encoding="utf-8")
+    assert not re.search(r"\{\{\w+\}\}", page) and "not measured" not in page
+    for master in masters():
+        assert page.count(f"### {master.title}\n") == 1
+        assert master.exercises and all(f" · {exercise.title}**" in page for exercise in master.exercises)
+        for exercise in master.exercises:
+            for mistake, message in course_facts()["misconceptions"][master.name[:2]][exercise.name]:
+                assert f"| {classroom._cell(mistake)} | {classroom._cell(message)} |" in page
+
+
+def test_scores_have_a_column_for_each_exercise():
+    rows = list(csv.reader(io.StringIO(scores(masters()))))
+    count = sum(len(master.exercises) for master in masters())
+    assert {len(row) for row in rows} == {count + 2} and len(rows) == 42
+    assert int(rows[1][-1]) == sum(map(int, rows[1][1:-1]))
+
+
+def test_what_a_lecturer_wrote_is_never_lost(tmp_path):
+    folders = write_classroom(tmp_path / "class", ["00"])
+    again = write_classroom(tmp_path / "class", ["00"])  # nothing written into it yet: made anew
+    assert again == folders and sorted(p.name for p in (tmp_path / "class").iterdir()) == sorted(folders)
+    marks = folders["instructor"] / "scores.csv"
+    marks.write_text(marks.read_text().replace("student 1,", "Ada,"))
+    with pytest.raises(ValueError, match="has been filled in"):
+        write_classroom(tmp_path / "class", ["00"])
+    assert "Ada" in marks.read_text()
+    marks.unlink()
+    (folders["nbgrader"] / "submitted").mkdir()
+    with pytest.raises(ValueError, match="students' work"):
+        write_classroom(tmp_path / "class", ["00"])
+
+
+def test_the_command(tmp_path):
+    done = CliRunner().invoke(app, ["classroom", "--out", str(tmp_path / "a b"), "--notebooks", "00"])
+    assert done.exit_code == 0, done.output
+    assert [p.name for p in sorted((tmp_path / "a b/student").glob("*"))] == [
+        "00_start_here.ipynb", "README.md", "start.py"
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, ["classroom", "--out", str(tmp_path / "b"), "--notebooks", "00,77"])
+    assert isinstance(done.exception, ValueError) and "there is no notebook '77'" in str(done.exception)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_wheelhouse_that_cannot_be_filled_leaves_what_was_there(tmp_path, monkeypatch):
+    write_classroom(tmp_path, ["00"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    def fail(folder):
+        raise OSError("pip could not fill the wheelhouse; it said: no network")
+
+    monkeypatch.setattr(classroom, "fill_wheelhouse", fail)
+    with pytest.raises(OSError, match="no network"):
+        write_classroom(tmp_path, ["00"], wheelhouse=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "start.py", *arguments], cwd=folder, capture_output=True, text=True)
+
+
+def test_start_says_what_is_missing(course):
+    done = start(course["student"], "--check")
+    assert done.returncode == 2 and "wheelhouse/ beside start.py: ask your lecturer" in done.stderr
+    assert not (course["student"] / ".venv").exists()
+    done = start(course["student"], "--chekc")
+    assert done.returncode == 2 and "does not know '--chekc'" in done.stderr
+    (course["student"] / "wheelhouse").mkdir()
+    assert start(course["student"]).returncode == 2
+
+
+def test_start_needs_only_the_standard_library():
+    spec = importlib.util.spec_from_file_location("start", ROOT / "sgdc_viz/teach/handouts/start.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    used = {value.__name__.split(".")[0] for value in vars(module).values() if type(value) is type(sys)}
+    assert used <= sys.stdlib_module_names
