@@ -1,0 +1,1 @@
+"""Longer code of single notebooks: arrays and models in, figures and plain values out."""

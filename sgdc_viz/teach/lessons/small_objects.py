@@ -1,0 +1,164 @@
+"""Small objects (notebook 09): drawn nuclei of a chosen size, objects found, objects made up, and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from sgdc_viz.data.images import Sample
+from sgdc_viz.data.synthetic import synthetic_nuclei
+from sgdc_viz.learn.metrics import iou
+from sgdc_viz.learn.publish import paired_difference
+from sgdc_viz.views import Figure, Outline, curves, outlines_of, panels
+from sgdc_viz.views.geometry import interval_of_mean
+
+MEASURES = {"iou": "IoU of all pixels", "recall": "objects found", "precision": "marked pixels that are right"}
+
+
+def draw(seed: int, radius: float, style: str, side: int = 128, count: int = 25) -> Sample:
+    """Nuclei of one size, apart from each other, sharp, with little noise.
+
+    Args:
+        seed: of the picture.
+        radius: mean radius in pixels.
+        style: "fluorescence" or "histology".
+        side: of the picture in pixels.
+        count: how many nuclei, fewer if they do not fit.
+    """
+    return synthetic_nuclei(
+        seed, side, style=style, count=count, crowding=0.0, radius=radius / side, lobes=0, contrast=0.9, softness=0.7,
+        defocus=0.0, noise=0.01, blur=0.3,
+    )  # fmt: skip
+
+
+def object_recall(mask: np.ndarray, instances: np.ndarray, share: float = 0.5) -> float:
+    """How many of the true objects were found: those of whose pixels at least `share` are in the mask.
+
+    Args:
+        mask: bool [H, W], predicted.
+        instances: true object numbers [H, W], 0 background.
+        share: 0..1.
+
+    Returns:
+        0..1; NaN if there is no object.
+    """
+    numbers, place = np.unique(instances, return_inverse=True)
+    pixels = np.bincount(place.ravel())
+    covered = np.bincount(place.ravel(), weights=mask.ravel().astype(float))
+    objects = numbers > 0
+    return float((covered[objects] >= share * pixels[objects]).mean()) if objects.any() else float("nan")
+
+
+def pixel_precision(mask: np.ndarray, instances: np.ndarray) -> float:
+    """How much of what was marked is right: the share of the mask's pixels that lie on true objects.
+
+    Args:
+        mask: bool [H, W], predicted.
+        instances: true object numbers [H, W], 0 background.
+
+    Returns:
+        0..1; NaN if nothing was marked.
+    """
+    return float((instances[mask] > 0).mean()) if mask.any() else float("nan")
+
+
+def measure(
+    arms: Mapping[str, Callable[[np.ndarray], np.ndarray]], radii: Sequence[float], style: str, seeds: Sequence[int]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Every arm on the same pictures.
+
+    Args:
+        arms: name -> function from image uint8 [H, W, 3] to mask bool [H, W].
+        radii: mean radii in pixels.
+        style: of the pictures.
+        seeds: one picture of each radius for each seed.
+
+    Returns:
+        measure ("iou", "recall", "precision") -> arm -> float [radii, seeds].
+    """
+    told = {name: {arm: np.empty((len(radii), len(seeds))) for arm in arms} for name in MEASURES}
+    for i, radius in enumerate(radii):
+        for j, seed in enumerate(seeds):
+            sample = draw(seed, radius, style)
+            for arm, predict in arms.items():
+                mask = predict(sample.image)
+                told["iou"][arm][i, j] = iou(mask, sample.mask > 0)
+                told["recall"][arm][i, j] = object_recall(mask, sample.instances)
+                told["precision"][arm][i, j] = pixel_precision(mask, sample.instances)
+    return told
+
+
+def difference(measured: Mapping[str, np.ndarray], first: str, second: str, row: int) -> dict[str, float]:
+    """Paired difference first - second over the pictures of one radius, with its 95 % interval.
+
+    Returns:
+        "mean", "low", "high", "count" (pictures where both are defined).
+    """
+    pairs = [[{"name": i, "value": float(v)} for i, v in enumerate(measured[arm][row])] for arm in (first, second)]
+    return paired_difference(*pairs, "value")
+
+
+def size_curves(
+    measured: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]], radii: Sequence[float], names: Sequence[str],
+    message: str, alt: str,
+) -> Figure:  # fmt: skip
+    """Measures over the size of the objects, one plot for each style and measure, with 95 % intervals of the mean.
+
+    Args:
+        measured: style -> what `measure` returned.
+        radii: mean radii in pixels.
+        names: which measures.
+        message, alt: what to see; the conclusion for those who do not see it.
+    """
+    plots = {}
+    for style, told in measured.items():
+        for name in names:
+            lines = {}
+            for arm, values in told[name].items():
+                mean, low, high = (np.array(v) for v in zip(*(_interval(row) for row in values), strict=True))
+                lines[arm] = (np.log2(radii), mean, low, high)
+            plots[f"{style}: {MEASURES[name]}"] = lines
+    drawn = curves(
+        plots, x_label="mean radius of the objects (px)", y_label="share (0 to 1)", y_range=(-0.02, 1.02),
+        ticks=tuple((float(np.log2(r)), f"{r:g}") for r in radii), title="", message="", alt=alt,
+    )  # fmt: skip
+    count = len(next(iter(told[names[0]].values()))[0])
+    return panels(
+        dict(zip(plots, drawn.strip, strict=True)), columns=len(names), legend=drawn.legend, message=message, alt=alt,
+        title="Smaller and smaller objects", name="sizes",
+        summary=f"{count} drawn pictures a point; shaded: 95 % interval of the mean over pictures. One training run for"
+        " each network.",
+    )  # fmt: skip
+
+
+def _interval(values: np.ndarray) -> tuple[float, float, float]:
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return float("nan"), float("nan"), float("nan")
+    mean, low, high = interval_of_mean(values[:, None])
+    if low is None:
+        return float(mean[0]), float(mean[0]), float(mean[0])
+    return float(mean[0]), float(low[0]), float(high[0])
+
+
+def masks(arms: Mapping[str, Callable[[np.ndarray], np.ndarray]], radius: float, style: str, seed: int) -> Figure:
+    """A part of one picture and every arm's mask on it, with the true outlines."""
+    sample = draw(seed, radius, style)
+    truth = (Outline("true outline", outlines_of(sample.instances)),)
+    cells, told = {"image": sample.image}, []
+    for arm, predict in arms.items():
+        mask = predict(sample.image)
+        cells[f"mask, {arm}"] = np.repeat((mask * np.uint8(225))[:, :, None], 3, 2)
+        found, right = object_recall(mask, sample.instances), pixel_precision(mask, sample.instances)
+        marked = "nothing marked" if np.isnan(right) else f"{right:.0%} of the marked pixels right"
+        told.append(f"{arm}: {found:.0%} of the objects found, {marked}")
+    side = len(sample.image)
+    return panels(
+        cells, title=f"{style.capitalize()}, mean radius {radius:g} px", outlines=truth, columns=len(cells),
+        message="White: marked as object. White beyond an outline is wrong; an outline without white was missed.",
+        alt=f"Masks on one drawn picture with objects of {radius:g} pixels radius. " + "; ".join(told) + ".",
+        summary="; ".join(told) + f". One picture, its middle {side // 2} × {side // 2} pixels shown; no interval.",
+        legend=(("truth", "true outline"),), name="masks",
+        window=(side // 4, side // 4, 3 * side // 4, 3 * side // 4),
+    )  # fmt: skip
