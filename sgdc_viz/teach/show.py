@@ -59,13 +59,15 @@ def show_states(figures: Mapping[str, Figure], alt: str) -> None:
 
 def _captioned(label: str, png: bytes):
     """A picture with its name on a dark line above it."""
+    import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
+    font = ImageFont.truetype(matplotlib.get_data_path() + "/fonts/ttf/DejaVuSans.ttf", 14)  # has "×", Pillow's has not
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     framed = Image.new("RGB", (picture.width, picture.height + 26), "white")
     draw = ImageDraw.Draw(framed)
     draw.rectangle((0, 2, picture.width, 24), fill="#333333")
-    draw.text((8, 5), label, fill="white", font=ImageFont.load_default(14))
+    draw.text((8, 4), label, fill="white", font=font)
     framed.paste(picture, (0, 26))
     return framed
 
