@@ -140,7 +140,7 @@ def _message(steps, first: str, focus: str, changes, stride: int) -> str:
     step, reference = steps[focus], steps[first]
     moved = float(np.abs(changes[focus]).mean())
     if focus == first:
-        return f"This is {first} as it was trained; choose a larger p to see what averages take away."
+        return f"This is {first} as it was trained; choose a larger pool size to see what averages take away."
     way = _told(step.pool_size, stride)
     start = f"{focus} was trained with {way}" if step.retrained else f"With the same weights but {way}"
     if step.metrics is None or reference.metrics is None:
@@ -194,14 +194,14 @@ def _curves(steps, changes, chosen) -> tuple[Plot, ...]:
                 series.append(Series(KINDS[style], x, y, style))
         ends = f"{number(series[0].y[0])} at pool size 1, {number(series[0].y[-1])} at the coarsest"
         plots.append(Plot(
-            title, tuple(series), "p, feature pixels (all: whole image)", unit, padded_range(list(values.values())),
-            f"{title} over p with the same weights: {ends}.",
+            title, tuple(series), "pool size, feature pixels (all: whole image)", unit, padded_range(list(values.values())),
+            f"{title} over the pool size, with the same weights: {ends}.",
             mark=None if chosen is None else (place[steps[chosen].pool_size], "chosen"), ticks=ticks,
         ))  # fmt: skip
     return tuple(plots)
 
 
-KINDS = ("same weights, not retrained", "trained with this p")
+KINDS = ("same weights, not retrained", "trained with this pool size")
 
 
 def _series_legend(steps) -> tuple[tuple[str, str], ...]:
