@@ -194,7 +194,8 @@ def _curves(steps, changes, chosen) -> tuple[Plot, ...]:
                 series.append(Series(KINDS[style], x, y, style))
         ends = f"{number(series[0].y[0])} at pool size 1, {number(series[0].y[-1])} at the coarsest"
         plots.append(Plot(
-            title, tuple(series), "pool size, feature pixels (all: whole image)", unit, padded_range(list(values.values())),
+            title, tuple(series), "pool size, feature pixels (all: whole image)", unit,
+            padded_range(list(values.values())),
             f"{title} over the pool size, with the same weights: {ends}.",
             mark=None if chosen is None else (place[steps[chosen].pool_size], "chosen"), ticks=ticks,
         ))  # fmt: skip

@@ -228,6 +228,7 @@ EXERCISES = {
             ("no letters", judge("no", set()), "something is missing"),
             ("other names", lambda: {"claim": "no"}, "with these two names"),
             ("neither yes nor no", judge("perhaps", {"B"}), "yes"),
+            ("letters in a list of lists", judge("no", [["A"]]), "letters A to H"),
             ("letters that do not exist", judge("no", {"B", "Z"}), "letters A to H"),
         ],
     ),

@@ -296,6 +296,7 @@ EXERCISES = {
             ("found objects alone", choose({"A", "C", "D", "H"}), "marks everything"),
             ("a larger network for one side", choose({"A", "C", "D", "F", "G", "H"}), "G spoils"),
             ("undecided results left out", choose({"A", "C", "D", "F"}), "undecided"),
+            ("letters in a list of lists", choose([["A"]]), "letters A to H"),
             ("letters that do not exist", choose({"A", "Z"}), "letters A to H"),
             ("everything", choose("ABCDEFGH"), "spoils"),
         ],

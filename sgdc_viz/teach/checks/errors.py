@@ -34,7 +34,8 @@ def call(function: Callable, *arguments: Any, told: str = "") -> Any:
             f"{name} is still empty: put your own lines in the place of `raise NotImplementedError()`."
         ) from None
     except Exception as error:
-        raise CheckFailed(f"{name} stops with {type(error).__name__}: {error}{told and f' ({told})'}") from error
+        said = (str(error).splitlines() or ["no message"])[0]  # torch's messages can be long; a check says one line
+        raise CheckFailed(f"{name} stops with {type(error).__name__}: {said}{told and f' ({told})'}") from error
     if answer is None or answer is ...:
         raise CheckFailed(f"{name} returns nothing: end it with `return ...`.")
     return answer

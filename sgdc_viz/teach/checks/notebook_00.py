@@ -184,7 +184,7 @@ def exercise_3(judgement: Callable[[], dict]) -> None:
             '"claim": two masks differ at some pixels, but nothing here says which is nearer to the truth, nor that '
             "another image or another training run would differ the same way."
         )
-    if not isinstance(needed, set | frozenset | list | tuple | str) or not set(needed) <= {*NEEDED, *USELESS}:
+    if not isinstance(needed, set | frozenset | list | tuple | str) or not {*map(str, needed)} <= {*NEEDED, *USELESS}:
         raise CheckFailed('"needed" must be a set of the letters A to H, such as {"A", "B"}.')
     for letter in sorted(set(needed) & set(USELESS)):
         raise CheckFailed(f"{letter} does not help: {USELESS[letter]}.")

@@ -268,7 +268,7 @@ def exercise_4(plan: Callable[[], set[str]]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(plan)
-    if not isinstance(answer, set | frozenset | list | tuple | str) or not set(answer) <= {*NEEDED, *USELESS}:
+    if not isinstance(answer, set | frozenset | list | tuple | str) or not {*map(str, answer)} <= {*NEEDED, *USELESS}:
         raise CheckFailed('return a set of the letters A to H, such as {"A", "B"}.')
     for letter in sorted(set(answer) & set(USELESS)):
         raise CheckFailed(f"{letter} spoils the test: {USELESS[letter]}.")
