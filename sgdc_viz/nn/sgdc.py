@@ -88,7 +88,8 @@ class SGDC(nn.Module):
         kernel_source: "structure", "semantic", "pooled" or "global" (top of this file).
         pool_size: p of "pooled", in feature pixels; unused otherwise.
         padding: what the dynamic branch sees outside the image. "zeros" is the release and weakens values at borders,
-            because kernels lose the mass that falls outside; "replicate" or "renormalize" keep it (see `dynamic_conv2d`).
+            because kernels lose the mass that falls outside; "replicate" and "renormalize" keep it, see
+            `dynamic_conv2d`.
         antialias: smooth the guidance before it is made smaller. The release does not, and a line one pixel wide can
             vanish altogether.
 

@@ -65,7 +65,7 @@ def still(pair: Pair, states: Mapping[str, ProfileState]) -> Figure:
         rows=("place", *("",) * len(SHOWN)),
         columns=tuple(Column(label) for label in states),
         cells=tuple(rows),
-        legend=figures[0].legend,
+        legend=tuple(key for key in figures[0].legend if key[1] != "image"),  # its curve is not among those shown
         faithfulness=max(figure.faithfulness for figure in figures),
     )
 

@@ -448,7 +448,10 @@ def _png(figure: Figure, dpi: int) -> bytes:
     below = 0.45 * any(isinstance(c, Picture) and c.bar for c in cells)
     extra = 0.35 * unit if charts else above + below
     strip = 0 if not figure.strip else max(_chart_height(chart) for chart in figure.strip) + (0.95 if n_rows else 0.7)
-    top = 0.72 + 0.2 * len(message) + 0.28 * bool(lines) + strip
+    # names of lines: as many in a row as fit (inches: the sample of a line, then its name)
+    abreast = max(1, int((width - 0.2) / max((0.62 + 0.078 * len(text) for _, text in lines), default=1)))
+    keys = 0.07 + 0.21 * -(-len(lines) // abreast) if lines else 0
+    top = 0.72 + 0.2 * len(message) + keys + strip
     bottom = (0.75 if n_rows else 0.1) + 0.19 * len(notes) + 0.15 * len(table)
     body = 1.1 * unit * n_rows + extra * max(0, n_rows - 1)
     height = body + top + bottom
@@ -463,10 +466,10 @@ def _png(figure: Figure, dpi: int) -> bytes:
     under = 0.4 + 0.2 * len(message)  # inches from the top edge
     if lines:
         known = handles()
-        canvas.legend([known[i] for i, _ in lines], [t for _, t in lines], loc="upper left", ncols=len(lines),
-                      bbox_to_anchor=(0.02 / width, 1 - under / height), frameon=False, fontsize=8.5,
-                      handlelength=3.2)  # fmt: skip
-        under += 0.28
+        canvas.legend([known[i] for i, _ in lines], [t for _, t in lines], loc="upper left",
+                      ncols=min(abreast, len(lines)), bbox_to_anchor=(0.02 / width, 1 - under / height),
+                      frameon=False, fontsize=8.5, handlelength=3.2)  # fmt: skip
+        under += keys
     each = (width - 0.3) / max(1, len(figure.strip))
     for i, chart in enumerate(figure.strip):
         tall = _chart_height(chart)
