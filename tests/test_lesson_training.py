@@ -1,0 +1,276 @@
+"""The short training of notebook 05, its figures, and the seeds that were measured in advance."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sgdc_viz.learn import TrainConfig
+from sgdc_viz.learn.losses import total_loss
+from sgdc_viz.learn.metrics import evaluate_masks
+from sgdc_viz.learn.publish import paired_difference
+from sgdc_viz.teach.lessons import training as lesson
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "05_train_it.ipynb"
+
+
+# --- the training ----------------------------------------------------------------------------------------------------
+
+
+def test_notebook_trains_with_the_settings_of_the_measured_seeds():
+    source = "\n".join(
+        c.source for c in nbformat.read(NOTEBOOK, 4).cells if c.cell_type == "code" and "def" in c.source
+    )
+    calls = [
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "TrainConfig"
+    ]
+    (call,) = calls
+    shown = TrainConfig(**{k.arg: 3 if k.arg == "seed" else ast.literal_eval(k.value) for k in call.keywords})
+    assert shown == lesson.recipe(3)
+    told = json.loads(lesson.SEEDS_FILE.read_text(encoding="utf-8"))["recipe"]
+    assert TrainConfig(**{**told, "seed": 3}) == lesson.recipe(3)
+
+
+def test_training_and_test_images_are_different_drawings():
+    train, test = lesson.drawn_nuclei(0, 3), lesson.drawn_nuclei(lesson.FIRST_TEST, 2)
+    assert lesson.TRAIN_IMAGES < lesson.FIRST_TEST
+    assert len({s.name for s in [*train, *test]}) == 5
+    assert all(s.image.shape == (64, 64, 3) and s.mask.any() for s in [*train, *test])
+    assert np.array_equal(lesson.drawn_nuclei(1, 1)[0].image, train[1].image)
+
+
+def test_arms_begin_with_equal_weights_and_a_seed_changes_them():
+    guided, pooled, other = (lesson.new_network(*a) for a in (("structure", 0), ("pooled", 0), ("structure", 1)))
+    assert sum(p.numel() for p in guided.parameters()) == 77_437
+    assert all(torch.equal(a, b) for a, b in zip(guided.parameters(), pooled.parameters(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(guided.parameters(), other.parameters(), strict=True))
+
+
+def test_idle_weights_are_those_without_a_gradient():
+    layers = torch.nn.ModuleList([torch.nn.Linear(3, 2), torch.nn.Linear(5, 1)])
+    assert lesson.idle_weights(layers, layers[0](torch.ones(1, 3)).sum()) == 6  # 5 weights and a bias
+    assert lesson.idle_weights(layers, layers[0](torch.zeros(1, 3)).sum()) == 12  # zeros in: only the first bias learns
+    images, mask = torch.rand(2, 3, 32, 32), (torch.rand(2, 32, 32) > 0.5).long()
+    idle = {}
+    for source in ("structure", "pooled"):
+        network = lesson.new_network(source, 0)
+        idle[source] = lesson.idle_weights(network, total_loss(network(images), mask)["total"])
+        guidance = [p.numel() for n, p in network.named_parameters() if "proj_guidance" in n or "out_guidance" in n]
+    assert idle == {"structure": 0, "pooled": sum(guidance)}
+
+
+def test_measure_seeds_trains_both_arms_and_repeats(monkeypatch, tmp_path):
+    short = TrainConfig(steps=2, batch_size=2, crop=32, augment=False, warmup=1, learning_rate=0.05)
+    monkeypatch.setattr(lesson, "recipe", lambda seed: replace(short, seed=seed))
+    train, test = lesson.drawn_nuclei(0, 4), lesson.drawn_nuclei(lesson.FIRST_TEST, 3)
+    measured = lesson.measure_seeds((0, 1), train, test)
+    assert np.shape(measured["guided"]) == np.shape(measured["pooled"]) == (2, 3)
+    assert lesson.measure_seeds((1,), train, test)["pooled"] == measured["pooled"][1:]
+    lesson.write_seeds(tmp_path / "seeds.json", measured)
+    monkeypatch.setattr(lesson, "SEEDS_FILE", tmp_path / "seeds.json")
+    assert {arm: values.tolist() for arm, values in lesson.seeds_measured().items()} == measured
+
+
+def test_main_says_how_to_use_it():
+    with pytest.raises(SystemExit, match="OUT.json"):
+        lesson.main([])
+
+
+def test_the_measured_seeds_say_what_the_notebook_says():
+    iou = lesson.seeds_measured()
+    assert iou["guided"].shape == iou["pooled"].shape == (10, lesson.TEST_IMAGES)
+    assert all(0.3 < v.min() and v.max() < 1 for v in iou.values())
+    assert {arm: lesson.decided_pairs(v) for arm, v in iou.items()} == {"guided": (22, 45), "pooled": (25, 45)}
+    alone = [lesson.interval(iou["guided"][s] - iou["pooled"][s]) for s in (0, 7)]
+    assert alone[0][1] > 0 > alone[1][2]  # seed 0 says guided, seed 7 says pooled
+    gaps = (iou["guided"] - iou["pooled"]).mean(1)
+    assert lesson.decided(lesson.seed_interval(gaps[:6])) and not lesson.decided(lesson.seed_interval(gaps))
+    spread = [np.std(values.mean(1), ddof=1) for values in iou.values()]
+    assert np.std(gaps, ddof=1) < 0.6 * min(spread)  # pairing by seed pays
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_loss_curves_of_unfinished_trainings_keep_the_axis_of_the_whole():
+    figure = lesson.loss_curves({"a": [3.0, 2.0], "b": [], "c": [1.0] * 5}, 5, {"first": ("a", "b"), "second": ("b",)})
+    (plot,) = figure.strip  # nothing of the second has begun
+    (series,) = plot.series
+    assert series.label == "a" and plot.x_range == (1, 5)
+    assert series.y[:2].tolist() == [3, 2] and np.isnan(series.y[2:]).all()
+    assert "from 3.00 to 2.00" in figure.alt and "Mean distance" not in figure.alt
+
+
+def test_loss_curves_tell_the_distance_of_two_finished_trainings():
+    figure = lesson.loss_curves({"a": [3.0, 2.0], "b": [2.5, 2.0]}, 2, {"pair": ("a", "b"), "self": ("a", "a")},
+                                message="They part.")  # fmt: skip
+    assert "pair: 0.25; self: 0" in figure.summary and "They part." in figure.alt
+    assert lesson.distance([3.0, 2.0], [2.5, 3.0]) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"), [({}, "no training"), ({"a": []}, "no training"), ({"a": [1.0] * 3}, "3 losses")]
+)
+def test_loss_curves_refuse(losses, message):
+    with pytest.raises(ValueError, match=message):
+        lesson.loss_curves(losses, 2, {"plot": tuple(losses)})
+
+
+def test_live_training_draws_every_few_steps_and_at_the_end():
+    live = lesson.LiveTraining(steps=7, every=3)
+    assert live.picture.detail == "" and "LiveTraining" in repr(live) and "0x" not in repr(live)
+    step = live.follow("guided")
+    drawn = []
+    for n in range(1, 8):
+        assert step(n, {"total": torch.tensor(2.0 / n)}) is None  # True would stop the training
+        drawn.append(live.picture.detail)
+    assert [a != b for a, b in zip(["", *drawn], drawn, strict=False)] == [n in (3, 6, 7) for n in range(1, 8)]
+    assert live.bar.value == 7 and "step 7 of 7" in live.label.value
+    assert live.render() == live.picture.detail and live.losses["guided"][1] == 1.0
+    live.follow("pooled")(1, {"total": 1.0})
+    assert live.losses["pooled"] == [1.0] and len(live.losses["guided"]) == 7
+    live.follow("guided")
+    assert live.losses["guided"] == []  # the same name again: a new curve
+
+
+def test_live_training_of_one_step():
+    live = lesson.LiveTraining(steps=1)
+    live.follow("a")(1, {"total": 0.5})
+    assert "<svg" in live.picture.detail
+
+
+@pytest.mark.parametrize("steps_every", [(0, 5), (5, 0), (-1, 1)])
+def test_live_training_refuses(steps_every):
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        lesson.LiveTraining(*steps_every)
+
+
+def test_targets_shows_image_mask_and_a_line_where_nuclei_touch():
+    sample = lesson.drawn_nuclei(2, 1)[0]
+    figure = lesson.targets(sample)
+    _, mask, line = figure.cells[0]
+    assert np.array_equal(mask.pixels, sample.mask > 0)
+    assert set(np.unique(line.pixels)) == {0, 1} and not np.array_equal(mask.pixels, line.pixels)
+    assert figure.to_png()[:4] == b"\x89PNG" and "<svg" in figure.to_html()
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def test_mistakes_do_what_the_table_of_traps_says():
+    scores = {
+        mistake: {name: evaluate_masks(*masks) for name, masks in lesson.mistaken(mistake).items()}
+        for mistake in lesson.MISTAKES
+    }
+    shift, stray, false, nothing = scores.values()
+    for each in shift.values():
+        assert each["nsd1"] == 1 and each["hd95"] == 1
+    assert shift["large object"]["iou"] > 0.9 > 0.5 > shift["small object"]["iou"]
+    assert stray["large object"]["hd95"] == 0 and stray["small object"]["hd95"] == pytest.approx(26.3, abs=0.05)
+    assert false["large object"]["iou"] > 0.95 and min(each["hd95"] for each in false.values()) > 25
+    assert all(each["failure"] and each["hd95"] == pytest.approx(64 * 2**0.5) for each in nothing.values())
+
+
+def test_objects_are_as_large_as_the_notebook_says():
+    large, small = lesson.objects().values()
+    assert large.any(0).sum() == 33 and small.any(0).sum() == 5
+
+
+@pytest.mark.parametrize("mistake", list(lesson.MISTAKES))
+def test_mistake_figures_tell_every_measure_of_both_objects(mistake):
+    figure = lesson.mistake_figure(mistake)
+    head, *rows = figure.table
+    assert head[1:] == ("IoU", "Dice", "HD95 (px)", "surface Dice at 1 px", "boundary IoU")
+    for row, (pred, true) in zip(rows, lesson.mistaken(mistake).values(), strict=True):
+        assert row[1] == f"{evaluate_masks(pred, true)['iou']:.2f}"
+    assert mistake in figure.alt and "<svg" in figure.to_html()
+
+
+def test_mistakes_still_is_the_same_in_one_picture():
+    figure = lesson.mistakes_still()
+    assert len(figure.table) == 1 + 2 * len(lesson.MISTAKES)
+    assert figure.table[4][2:] == lesson.mistake_figure("one stray pixel far away").table[2][1:]
+    assert figure.to_png()[:4] == b"\x89PNG"
+
+
+def test_an_unknown_mistake_is_refused():
+    with pytest.raises(ValueError, match="'typo' is none of shifted"):
+        lesson.mistake_figure("typo")
+
+
+# --- intervals -------------------------------------------------------------------------------------------------------
+
+
+def images(values):
+    return [{"name": str(i), "iou": float(v)} for i, v in enumerate(values)]
+
+
+def test_interval_is_the_library_s_paired_one():
+    rng = np.random.default_rng(1)
+    first, second = rng.random(30), rng.random(30)
+    told = paired_difference(images(first), images(second), "iou")
+    assert lesson.interval(first - second) == (told["mean"], told["low"], told["high"])
+
+
+def test_unpaired_interval_agrees_with_the_two_standard_errors():
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(1.0, 0.3, 200), rng.normal(0.0, 0.4, 200)
+    mean, low, high = lesson.unpaired_interval(first, second)
+    half = 1.96 * np.hypot(first.std(), second.std()) / 200**0.5
+    assert mean == pytest.approx(first.mean() - second.mean())
+    assert (low, high) == pytest.approx((mean - half, mean + half), abs=0.1 * half)
+
+
+def test_seed_interval_is_student_s():
+    values = np.array([0.1, 0.4, -0.2, 0.3])
+    mean, low, high = lesson.seed_interval(values)
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 3, values.mean(), stats.sem(values)))
+    assert mean == pytest.approx(0.15)
+    with pytest.raises(ValueError, match="two or more"):
+        lesson.seed_interval(values[:1])
+
+
+@pytest.mark.parametrize(("low", "high", "wanted"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False),
+                                                     (0.0, 0.1, False)])  # fmt: skip
+def test_decided_means_that_zero_is_left_out(low, high, wanted):
+    assert lesson.decided((0.0, low, high)) is wanted
+
+
+def test_decided_pairs_counts_pairs_of_runs():
+    rng = np.random.default_rng(0)
+    base = rng.random(50)
+    runs = np.stack([base, base + rng.normal(0, 0.01, 50), base + 0.5])
+    assert lesson.decided_pairs(runs) == (2, 3)
+
+
+def test_paired_figure_shows_sorted_differences_and_both_intervals():
+    rng = np.random.default_rng(0)
+    pooled = rng.random(40)
+    guided = pooled + rng.normal(0.01, 0.01, 40)
+    figure = lesson.paired_figure(guided, pooled, "nsd1", "Drawn images")
+    plot, chart = figure.strip
+    assert np.array_equal(plot.series[0].y, np.sort(guided - pooled))
+    paired, unpaired = chart.entries
+    assert paired.high - paired.low < 0.1 * (unpaired.high - unpaired.low)
+    assert "40 test images" in figure.summary and figure.to_png()[:4] == b"\x89PNG"
+
+
+def test_seeds_figure_shows_both_arms_single_seeds_and_all_seeds():
+    iou = lesson.seeds_measured()
+    figure = lesson.seeds_figure(iou, more={"mine": iou["guided"][3] - iou["pooled"][3]})
+    plot, chart = figure.strip
+    assert [s.label for s in plot.series] == ["guided", "pooled"]
+    assert [e.label for e in chart.entries] == ["seed 0, over images", "seed 7, over images", "mine",
+                                               "first 6 seeds, over seeds", "all 10 seeds, over seeds"]  # fmt: skip
+    assert chart.entries[-1].value == pytest.approx(100 * (iou["guided"] - iou["pooled"]).mean())
+    few = lesson.seeds_figure({arm: v[:4] for arm, v in iou.items()}, alone=(1,))
+    assert [e.label for e in few.strip[1].entries] == ["seed 1, over images", "all 4 seeds, over seeds"]
+    assert figure.to_png()[:4] == b"\x89PNG" and "<svg" in figure.to_html()
