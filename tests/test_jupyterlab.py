@@ -34,6 +34,23 @@ CELLS = {
     "microscope": "display(KernelMicroscope(pair, 20, 31), KernelMicroscope(pair, 1, 2))",
     "others": "display(PoolingSlider(pair, 20, 31), CausalPanel(pair, 20, 31, changes=['guidance zeroed', "
     "'kernels uniform']), BoundaryProfile(pair, 20, 31))",
+    "lesson": """
+from plotly import graph_objects
+from sgdc_viz.teach import show_plotly
+from sgdc_viz.teach.widgets import Dial
+from sgdc_viz.views import Scale, panels
+def grey(value):
+    return panels({"a map": np.full((9, 9), value)}, scale=Scale("value (0 to 1)", 0, 1, "gray"), title=f"At {value}",
+                  message="Flat.", alt="A flat map.")
+display(Dial("value", {str(v): lambda v=v: grey(v) for v in (0.0, 0.5, 1.0)}, "0.5"))
+show_plotly(graph_objects.Figure(graph_objects.Heatmap(z=np.eye(9))), grey(0.5))
+from sgdc_viz.teach.lessons.training import LiveTraining
+live = LiveTraining(steps=20)
+display(live)
+step_done = live.follow("guided")
+for step in range(1, 21):
+    step_done(step, {"total": 3 / step})
+""",
 }
 
 
@@ -189,3 +206,26 @@ def test_slider_panel_and_profile_by_mouse_and_keyboard(lab, browser, pair):
             expect(profile.locator("[data-figure=profile]")).to_have_attribute("data-x", str(expected))
         page.locator("label", has_text="controls").locator("input").check()
         expect(profile).to_contain_text("guidance shuffled")
+
+
+@pytest.mark.browser
+def test_what_lessons_use(lab, browser):
+    with opened(lab, browser, "lesson") as (page, expect):
+        dial = page.locator(".sg-notebook")
+        expect(dial).to_contain_text("At 0.5")
+        handle = page.locator(".widget-hslider .noUi-handle").first
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        expect(dial).to_contain_text("At 1.0")
+        expect(page.locator(".widget-readout")).to_have_text("1.0")
+        # the curves of a training, which grew while the cell was running
+        expect(page.locator(".widget-label", has_text="step 20 of 20")).to_be_visible()
+        expect(page.locator("svg.sg-chart")).to_contain_text("training step")
+        # JupyterLab shows the still picture until the mouse is over it: then plotly draws (and asks no other host)
+        still = page.locator(".jp-RenderedPlotly img.plot-img")
+        still.scroll_into_view_if_needed()
+        expect(still).to_be_visible()
+        box = still.bounding_box()
+        page.mouse.move(box["x"] + 50, box["y"] + 50)
+        expect(page.locator(".jp-RenderedPlotly .plot-container .heatmaplayer").first).to_be_attached()
+        expect(still).to_be_hidden()
