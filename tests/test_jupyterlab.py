@@ -211,7 +211,7 @@ def test_slider_panel_and_profile_by_mouse_and_keyboard(lab, browser, pair):
 @pytest.mark.browser
 def test_what_lessons_use(lab, browser):
     with opened(lab, browser, "lesson") as (page, expect):
-        dial = page.locator(".sg-notebook")
+        dial = page.locator(".sg-notebook").first
         expect(dial).to_contain_text("At 0.5")
         handle = page.locator(".widget-hslider .noUi-handle").first
         handle.focus()
