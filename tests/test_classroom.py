@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import importlib.util
 import io
@@ -127,25 +128,42 @@ def test_hidden_tests_and_indented_solutions_go():
 # --- nbgrader, with its own commands ---------------------------------------------------------------------------------
 
 
+def with_solutions(student: Path):
+    """A student's notebook with the reference solutions put in."""
+    notebook, solutions = read(student), sources(ROOT / "notebooks" / student.name)
+    for cell in notebook.cells:
+        if told(cell).get("solution"):
+            cell.source = solutions[told(cell)["grade_id"]]
+    return notebook
+
+
+def answers_only(notebook):
+    """Of a notebook only what nbgrader grades, and the imports."""
+    kept = []
+    for cell in notebook.cells:
+        if not told(cell) and cell.cell_type == "code":
+            imports = [n for n in ast.parse(cell.source).body if isinstance(n, ast.Import | ast.ImportFrom)]
+            cell.source = "\n".join(map(ast.unparse, imports))
+        if told(cell) or (cell.cell_type == "code" and cell.source):
+            kept.append(cell)
+    notebook.cells = kept
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def graded(course, nbgrader, tmp_path_factory) -> Path:
     """The course folder after `generate_assignment` and `autograde` of two students, without a network.
 
-    "blank" handed in what she was given, "solved" the same with the reference solutions put in.
+    "blank" handed in what she was given. "solved" handed in nothing but the answers: imports, solutions and checks
+    (nbval has already run everything else beside the solutions, see `test_students_with_the_solutions...`).
     """
     folder = course["nbgrader"]
-    (folder / "submitted").mkdir()
     for name in NAMES:
-        given = read(course["student"] / f"{name}.ipynb")
-        for student in ("blank", "solved"):
+        given = course["student"] / f"{name}.ipynb"
+        for student, notebook in (("blank", read(given)), ("solved", answers_only(with_solutions(given)))):
             place = folder / "submitted" / student / name
             place.mkdir(parents=True)
-            if student == "solved":
-                solutions = sources(ROOT / f"notebooks/{name}.ipynb")
-                for cell in given.cells:
-                    if told(cell).get("solution"):
-                        cell.source = solutions[told(cell)["grade_id"]]
-            nbformat.write(given, place / f"{name}.ipynb")
+            nbformat.write(notebook, place / f"{name}.ipynb")
     site = tmp_path_factory.mktemp("site")
     (site / "sitecustomize.py").write_text(NO_NETWORK)
     own = {v: str(site / v.lower()) for v in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
@@ -185,8 +203,17 @@ def test_run_all_of_a_student_fails_in_check_cells_only(graded, name):
 
 
 @every_notebook
+def test_students_with_the_solutions_run_what_the_master_runs(course, name):
+    """And the master passes everything: nbval runs it, cell by cell."""
+    code = [[c.source for c in notebook.cells if c.cell_type == "code"] for notebook in (
+        with_solutions(course["student"] / f"{name}.ipynb"), read(ROOT / f"notebooks/{name}.ipynb")
+    )]  # fmt: skip
+    assert code[0] == code[1]
+
+
+@every_notebook
 @pytest.mark.timeout(900)
-def test_students_with_the_solutions_pass_everything(graded, name):
+def test_right_answers_pass_the_checks_under_nbgrader(graded, name):
     for cell in read(graded / f"autograded/solved/{name}/{name}.ipynb").cells:
         assert not [o for o in cell.get("outputs", []) if o.output_type == "error"], cell.source
         if told(cell).get("grade"):

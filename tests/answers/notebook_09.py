@@ -9,6 +9,7 @@ from skimage.measure import label
 
 from answers import Exercise
 from sgdc_viz.nn import SGDC
+from sgdc_viz.teach.lessons import small_objects
 
 # --- exercise 1: sgdc_parameters(dim, guidance_channels, heads, kernel_size, mlp_ratio) -------------------------------
 
@@ -264,6 +265,7 @@ EXERCISES = {
             ("no gradient", no_gradient, "no gradient flows"),
             ("always twice as large", twice_as_large, "Sizes of tensors must match"),
             ("not enlarged", nothing_enlarged, "Sizes of tensors must match"),
+            ("the lesson's function called", lambda *parts: small_objects.guided_stage(*parts), "with your own lines"),
             ("shallow features twice", deep_left_out, "follow the four arrows"),
         ],
     ),

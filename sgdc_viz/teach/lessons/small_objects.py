@@ -1,19 +1,40 @@
-"""Small objects (notebook 09): drawn nuclei of a chosen size, objects found, objects made up, and intervals."""
+"""Notebook 09: how the pair is wired into a network; and small objects: drawn ones, found ones, and intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from sgdc_viz.data.images import Sample
 from sgdc_viz.data.synthetic import synthetic_nuclei
 from sgdc_viz.learn.metrics import iou
 from sgdc_viz.learn.publish import paired_difference
+from sgdc_viz.nn import SGDC, SGE
 from sgdc_viz.views import Figure, Outline, curves, outlines_of, panels
 from sgdc_viz.views.geometry import interval_of_mean
 
 MEASURES = {"iou": "IoU of all pixels", "recall": "objects found", "precision": "marked pixels that are right"}
+
+
+def guided_stage(boundary: SGE, join: nn.Module, block: SGDC, deep: Tensor, shallow: Tensor) -> tuple[Tensor, Tensor]:
+    """Boundary branch and block, wired between the two levels of a network.
+
+    Args:
+        boundary: reads both levels.
+        join: 1 x 1 convolution from deep and shallow channels to the block's.
+        block: reads what join gives, and the guidance.
+        deep: [B, C4, h, w]. shallow: [B, C1, H, W], larger.
+
+    Returns:
+        features [B, d, H, W] and boundary logits [B, 1, H, W].
+    """
+    edge_logits, guidance = boundary(deep, shallow)
+    enlarged = F.interpolate(deep, size=shallow.shape[-2:], mode="bilinear")  # [B, C4, H, W]
+    return block(join(torch.cat([enlarged, shallow], dim=1)), guidance), edge_logits
 
 
 def draw(seed: int, radius: float, style: str, side: int = 128, count: int = 25) -> Sample:
