@@ -15,9 +15,10 @@ demo: ## the page: click a pixel, see the kernel that SGDC made there
 	$(install) app
 	$(PY) app.py
 
-lab: ## JupyterLab, opened at the first notebook
+lab: ## the course in JupyterLab: your own copy, without solutions, in my-course/
 	$(install) app,notebooks
-	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+	$(PY) -m sgdc_viz course --out my-course
+	$(PY) -m jupyterlab my-course/00_start_here.ipynb
 
 notebooks: ## run every notebook and save its outputs in place
 	$(install) app,notebooks

@@ -338,13 +338,26 @@ def classroom(
     """Write the course for a class: notebooks without answers, the instructor's page, a course folder for nbgrader."""
     from sgdc_viz.teach.classroom import masters, write_classroom
 
-    _refuse_file(out)
     names = tuple(name.strip() for name in notebooks.split(",") if name.strip())
     folders = write_classroom(out, names, explanations, wheelhouse)
     count = len(masters(names))
-    print(f"{folders['student']}: {count} notebooks without answers, to hand out")
-    print(f"{folders['instructor']}: the masters, INSTRUCTOR.md (read this first) and scores.csv")
+    what = "without solutions" if explanations else "without solutions and explanations"
+    print(f"{folders['student']}: {count} notebook{'s' * (count != 1)} {what}, to hand out")
+    print(f"{folders['instructor']}: the masters, INSTRUCTOR.md (read this first), COMMON_ERRORS.md and scores.csv")
     print(f"{folders['nbgrader']}: a course folder for nbgrader")
+    if not (folders["student"] / "wheelhouse").exists():
+        print("start.py in student/ needs a wheelhouse: add --wheelhouse, unless sgdc_viz is installed in the room")
+
+
+@app.command()
+def course(
+    out: Annotated[Path, typer.Option(help="Folder for your copy of the notebooks.")] = Path("my-course"),
+) -> None:
+    """Your own copy of the course: notebooks without solutions, with explanations. What is there already stays."""
+    from sgdc_viz.teach.classroom import write_own_copy
+
+    new, kept = write_own_copy(out)
+    print(f"{out}: {len(new)} notebooks written, {len(kept)} were there already and stay as they are")
 
 
 def _open(data: str, root: Path | None, split: str | None, told: dict, seed: int = 0):

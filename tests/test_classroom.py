@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -230,37 +231,78 @@ def test_course_facts_are_up_to_date():
     assert set(facts["seconds"]) == set(NAMES), "run `python tests/answers --seconds` on an idle machine"
 
 
-def test_the_page_tells_every_mistake_and_every_exercise(course):
+def test_the_pages_tell_every_exercise_and_every_mistake(course):
     page = (course["instructor"] / "INSTRUCTOR.md").read_text(encoding="utf-8")
+    errors = (course["instructor"] / "COMMON_ERRORS.md").read_text(encoding="utf-8")
     assert not re.search(r"\{\{\w+\}\}", page) and "not measured" not in page
     for master in masters():
-        assert page.count(f"### {master.title}\n") == 1
-        assert master.exercises and all(f" · {exercise.title}**" in page for exercise in master.exercises)
+        assert page.count(f"| {master.title} |") == 1 and errors.count(f"## {master.title}\n") == 1
+        assert master.exercises and all(f" · {exercise.title}**" in errors for exercise in master.exercises)
         for exercise in master.exercises:
-            for mistake, message in course_facts()["misconceptions"][master.name[:2]][exercise.name]:
-                assert f"| {classroom._cell(mistake)} | {classroom._cell(message)} |" in page
+            told = course_facts()["misconceptions"][master.name[:2]][exercise.name]
+            number = exercise.name.removeprefix("exercise_")
+            row = (
+                f"| {master.name[:2]} | {number} · {classroom._cell(exercise.title)} | {classroom._cell(told[0][0])}; "
+            )
+            assert row in page
+            for mistake, message in told:
+                assert f"| {classroom._cell(mistake)} | {classroom._cell(message)} |" in errors
 
 
-def test_scores_have_a_column_for_each_exercise():
+def test_scores_have_a_column_for_each_exercise_and_add_themselves_up(course):
+    assert (course["instructor"] / "scores.csv").read_bytes().startswith(b"\xef\xbb\xbf")  # or Excel breaks "Zoë"
     rows = list(csv.reader(io.StringIO(scores(masters()))))
     count = sum(len(master.exercises) for master in masters())
     assert {len(row) for row in rows} == {count + 2} and len(rows) == 42
     assert int(rows[1][-1]) == sum(map(int, rows[1][1:-1]))
+    assert rows[2][-1] == f"=SUM(B3:{classroom._column_name(count)}3)"
+    assert [classroom._column_name(i) for i in (0, 25, 26, 51, 52)] == ["A", "Z", "AA", "AZ", "BA"]
 
 
-def test_what_a_lecturer_wrote_is_never_lost(tmp_path):
-    folders = write_classroom(tmp_path / "class", ["00"])
-    again = write_classroom(tmp_path / "class", ["00"])  # nothing written into it yet: made anew
-    assert again == folders and sorted(p.name for p in (tmp_path / "class").iterdir()) == sorted(folders)
-    marks = folders["instructor"] / "scores.csv"
-    marks.write_text(marks.read_text().replace("student 1,", "Ada,"))
-    with pytest.raises(ValueError, match="has been filled in"):
-        write_classroom(tmp_path / "class", ["00"])
-    assert "Ada" in marks.read_text()
-    marks.unlink()
-    (folders["nbgrader"] / "submitted").mkdir()
-    with pytest.raises(ValueError, match="students' work"):
-        write_classroom(tmp_path / "class", ["00"])
+def test_what_a_lecturer_or_a_student_wrote_is_never_touched(tmp_path):
+    out = tmp_path / "class"
+    folders = write_classroom(out, ["00"])
+    notes, work = folders["instructor"] / "notes.txt", folders["nbgrader"] / "submitted" / "ada" / "a.ipynb"
+    work.parent.mkdir(parents=True)
+    for path in (notes, work):
+        path.write_text("mine")
+    write_classroom(out, ["1"])  # next week: what was handed out before and is unchanged makes room
+    assert [p.name for p in folders["student"].glob("*.ipynb")] == ["01_dynamic_convolution.ipynb"]
+    assert [p.name for p in (folders["nbgrader"] / "source").iterdir()] == ["01_dynamic_convolution"]
+    assert notes.read_text() == work.read_text() == "mine"
+
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in ("instructor/scores.csv", "instructor/INSTRUCTOR.md", "student/01_dynamic_convolution.ipynb"):
+        (out / name).write_text("changed by hand")
+        with pytest.raises(ValueError, match=f"{Path(name).name} is not as it was made: move it away"):
+            write_classroom(out, ["00"])
+        (out / name).write_bytes(before[out / name])
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    (tmp_path / "other/student").mkdir(parents=True)
+    (tmp_path / "other/student/README.md").write_text("thesis")  # a folder of somebody else's
+    with pytest.raises(ValueError, match="README.md is not as it was made"):
+        write_classroom(tmp_path / "other", ["00"])
+
+
+def test_your_own_copy_keeps_what_you_wrote(tmp_path):
+    done = CliRunner().invoke(app, ["course", "--out", str(tmp_path / "mine")])
+    assert done.exit_code == 0 and f"{len(NAMES)} notebooks written" in done.output, done.output
+    notebook = tmp_path / "mine" / "00_start_here.ipynb"
+    text = notebook.read_text(encoding="utf-8")
+    assert "BEGIN SOLUTION" not in text and "<b>Explain" in text
+    notebook.write_text("my answers")
+    (tmp_path / "mine" / "01_dynamic_convolution.ipynb").unlink()
+    done = CliRunner().invoke(app, ["course", "--out", str(tmp_path / "mine")])
+    assert "1 notebooks written" in done.output and notebook.read_text() == "my answers"
+
+
+@pytest.mark.parametrize("explanations", [True, False])
+def test_a_students_copy_speaks_of_no_other_copy(explanations):
+    for master in masters():
+        cells = student_notebook(master.notebook, explanations)["cells"]
+        text = "\n".join(cell["source"] for cell in cells if not cell["metadata"].get("nbgrader", {}).get("solution"))
+        assert not re.search(r"master|student's\s+copy|reference\s+solution", text), master.name
+        assert explanations or not re.search(r"\*Explain", text), master.name
 
 
 def test_the_command(tmp_path):
@@ -272,6 +314,9 @@ def test_the_command(tmp_path):
     done = CliRunner().invoke(app, ["classroom", "--out", str(tmp_path / "b"), "--notebooks", "00,77"])
     assert isinstance(done.exception, ValueError) and "there is no notebook '77'" in str(done.exception)
     assert not (tmp_path / "b").exists()
+    (tmp_path / "file").write_text("x")
+    done = CliRunner().invoke(app, ["classroom", "--out", str(tmp_path / "file" / "sub")])
+    assert isinstance(done.exception, ValueError) and "file is a file" in str(done.exception)
 
 
 def test_a_wheelhouse_that_cannot_be_filled_leaves_what_was_there(tmp_path, monkeypatch):
@@ -283,8 +328,29 @@ def test_a_wheelhouse_that_cannot_be_filled_leaves_what_was_there(tmp_path, monk
 
     monkeypatch.setattr(classroom, "fill_wheelhouse", fail)
     with pytest.raises(OSError, match="no network"):
-        write_classroom(tmp_path, ["00"], wheelhouse=True)
+        write_classroom(tmp_path, ["01"], wheelhouse=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_the_students_wheel_holds_no_solution(tmp_path, monkeypatch):
+    """Everything but the download of other people's packages is done for real."""
+    ran = classroom._run
+
+    def offline(command):
+        if "wheel" in command:
+            ran([*command, "--no-build-isolation", "--no-index"])
+
+    monkeypatch.setattr(classroom, "_run", offline)
+    folders = write_classroom(tmp_path, ["00"], wheelhouse=True)
+    (wheel,) = (folders["student"] / "wheelhouse").glob("sgdc_viz-*.whl")
+    with zipfile.ZipFile(wheel) as held:
+        names = held.namelist()
+        for name in names:
+            assert b"BEGIN SOLUTION" not in held.read(name) or name.endswith("classroom.py"), name
+    assert any(name.endswith("nuclei-structure.safetensors") for name in names)
+    assert not [n for n in names if n.endswith(("course.json", ".ipynb", "instructor.md"))]
+    write_classroom(tmp_path, ["01"])  # without --wheelhouse: the one that is there stays
+    assert wheel.exists()
 
 
 def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -295,6 +361,7 @@ def test_start_says_what_is_missing(course):
     done = start(course["student"], "--check")
     assert done.returncode == 2 and "wheelhouse/ beside start.py: ask your lecturer" in done.stderr
     assert not (course["student"] / ".venv").exists()
+    assert start(course["student"], "--help").stdout.startswith("python start.py: sets the course up")
     done = start(course["student"], "--chekc")
     assert done.returncode == 2 and "does not know '--chekc'" in done.stderr
     (course["student"] / "wheelhouse").mkdir()

@@ -1,7 +1,7 @@
 """The course for a class: notebooks without answers for the students, everything else for the lecturer.
 
     DIR/student/      notebooks without solutions, hidden tests, model answers and outputs; start.py, README.md
-    DIR/instructor/   the masters, INSTRUCTOR.md (what to expect, common errors, rubric, commands), scores.csv
+    DIR/instructor/   the masters, INSTRUCTOR.md (plan, commands, rubric), COMMON_ERRORS.md, scores.csv
     DIR/nbgrader/     a course folder in which nbgrader's own commands work: source/, nbgrader_config.py
 
 The masters carry nbgrader's own markup, and what is taken out here is what `nbgrader generate_assignment` takes out, so
@@ -11,6 +11,7 @@ both ways of handing out fit the same grading. This module does not need nbgrade
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -27,6 +28,19 @@ from typing import Any
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # what nbgrader puts there by default
 EXPLAIN = re.compile(r"<details><summary><b>Explain.*?</details>", re.S)
 NO_ANSWER = "*The explanation is with your lecturer.*"
+MADE = ".made-by-sgdc_viz.json"  # path -> digest of every file as it was written, so that no other file is touched
+# What only the master needs to say, and what stands in the students' copies instead. Words may be parted by a new line.
+REWORDED = (
+    (
+        r"what stands in an exercise cell \(here: the reference solution, in a student's copy: "
+        r"`raise NotImplementedError\(\)`\)",
+        "`raise NotImplementedError()` in an exercise cell",
+    ),
+)
+WITHOUT_EXPLANATIONS = (
+    (r", then open \*\*Explain\*\*", ", and compare"),
+    (r"that section's \*Explain\*", "that section"),
+)
 REGION = r"^(?P<indent>[ \t]*)### BEGIN {0}[^\n]*\n.*?^[ \t]*### END {0}[^\n]*$"
 SOLUTION = re.compile(REGION.format("SOLUTION"), re.S | re.M)
 HIDDEN = re.compile(REGION.format("HIDDEN TESTS") + r"\n?", re.S | re.M)
@@ -80,7 +94,7 @@ class Master:
         told = {}
         for cell in self.notebook["cells"]:
             about = cell["metadata"].get("nbgrader", {})
-            head = re.search(r"^### Exercise \d+ \((\w+), (\d+) points?\) · (.+)$", _text(cell), re.M)
+            head = re.search(r"^### Exercise \d+ \((\w+), (\d+) points?\) · (.+)$", _text(cell).replace("**", ""), re.M)
             if head and about.get("grade_id", "").endswith("_prompt"):
                 name = about["grade_id"].removesuffix("_prompt")
                 told[name] = Exercise(name, head[3], head[1], int(head[2]))
@@ -99,7 +113,7 @@ def notebooks_dir() -> Path:
             return folder
     raise FileNotFoundError(
         f"the notebooks are missing: none in {package / 'notebooks'} and none in {package.parent / 'notebooks'}; "
-        "install sgdc_viz again, or restore notebooks/ in the clone."
+        "restore notebooks/ in the clone, or install sgdc_viz again (what students get for a class leaves them out)."
     )
 
 
@@ -114,7 +128,8 @@ def masters(names: Iterable[str] = ()) -> tuple[Master, ...]:
         FileNotFoundError: the notebooks are missing.
     """
     paths = sorted(notebooks_dir().glob("[0-9][0-9]_*.ipynb"))
-    for name in (names := tuple(names)):
+    names = tuple(name.removesuffix(".ipynb").zfill(2) for name in names)  # "6" and a file's name will do too
+    for name in names:
         if not any(name in (path.stem, path.stem[:2]) for path in paths):
             raise ValueError(f"there is no notebook {name!r}; choose from {', '.join(path.stem for path in paths)}.")
     chosen = [path for path in paths if not names or {path.stem, path.stem[:2]} & set(names)]
@@ -135,8 +150,9 @@ def student_notebook(notebook: Mapping[str, Any], explanations: bool = False) ->
         text = HIDDEN.sub("", SOLUTION.sub(_stub, _text(cell)))
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
-        elif not explanations:
-            text = EXPLAIN.sub(NO_ANSWER, text)
+        else:
+            text = _reword(text, REWORDED if explanations else REWORDED + WITHOUT_EXPLANATIONS)
+            text = text if explanations else EXPLAIN.sub(NO_ANSWER, text)
         if about:  # as nbgrader locks them
             cell["metadata"]["deletable"] = False
             if about.get("locked"):
@@ -149,7 +165,7 @@ def student_notebook(notebook: Mapping[str, Any], explanations: bool = False) ->
 def write_classroom(
     out: Path, names: Iterable[str] = (), explanations: bool = False, wheelhouse: bool = False
 ) -> dict[str, Path]:
-    """Write the three folders; what stood there before under these names is replaced.
+    """Write the three folders. Files that were made before and are not wanted any more go; no other file is touched.
 
     Args:
         out: folder to write into; made if it is not there.
@@ -161,54 +177,78 @@ def write_classroom(
         "student", "instructor" and "nbgrader" -> folder.
 
     Raises:
-        ValueError: no such notebook, or a file of the lecturer's would be lost.
+        ValueError: no such notebook, or a file would be lost that is not as it was made.
         OSError: pip could not fill the wheelhouse.
     """
     chosen = masters(names)
-    folders = {name: out / name for name in ("student", "instructor", "nbgrader")}
-    marks = folders["instructor"] / "scores.csv"
-    blank = scores(chosen)
-    if marks.exists() and marks.read_text(encoding="utf-8") != blank:
-        raise ValueError(f"{marks} has been filled in: move it away, or choose another --out.")
-    for kind in ("submitted", "autograded", "gradebook.db"):
-        if (folders["nbgrader"] / kind).exists():
-            raise ValueError(f"{folders['nbgrader'] / kind} holds students' work: choose another --out.")
-    page = instructor_page(chosen, explanations)
-    out.mkdir(parents=True, exist_ok=True)
-    # everything is made beside its place first, so that a failure leaves what was there as it was
-    with tempfile.TemporaryDirectory(dir=out, prefix=".making-") as made:
-        new = {name: Path(made) / name for name in folders}
-        for folder in new.values():
-            folder.mkdir()
-        for master in chosen:
-            _write_notebook(new["student"] / master.path.name, student_notebook(master.notebook, explanations))
-            shutil.copy(master.path, new["instructor"])
-            (new["nbgrader"] / "source" / master.name).mkdir(parents=True)
-            shutil.copy(master.path, new["nbgrader"] / "source" / master.name)
-        _write(new["student"] / "start.py", _template("start.py"))
-        _write(new["student"] / "README.md", _template("student.md"))
-        _write(new["instructor"] / "INSTRUCTOR.md", page)
-        _write(new["instructor"] / "scores.csv", blank)
-        _write(new["nbgrader"] / "nbgrader_config.py", _template("nbgrader_config.py"))
+    _refuse_below_a_file(out)
+    wanted: dict[str, str] = {}  # path in `out` -> content
+    for master in chosen:
+        given = _as_file(student_notebook(master.notebook, explanations))
+        own = master.path.read_text(encoding="utf-8")
+        wanted[f"student/{master.path.name}"] = given
+        wanted[f"instructor/{master.path.name}"] = own
+        wanted[f"nbgrader/source/{master.name}/{master.path.name}"] = own
+    wanted["student/start.py"], wanted["student/README.md"] = _template("start.py"), _template("student.md")
+    wanted["instructor/INSTRUCTOR.md"] = instructor_page(chosen, explanations)
+    wanted["instructor/COMMON_ERRORS.md"] = common_errors(chosen)
+    wanted["instructor/scores.csv"] = scores(chosen)
+    wanted["nbgrader/nbgrader_config.py"] = _template("nbgrader_config.py")
+
+    record = out / MADE
+    made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    for name in {*wanted, *made}:
+        if (out / name).exists() and _digest(out / name) != made.get(name):
+            raise ValueError(f"{out / name} is not as it was made: move it away, or choose another --out.")
+    with tempfile.TemporaryDirectory() as filled:  # what can fail comes first: nothing half-written
         if wheelhouse:
-            fill_wheelhouse(new["student"] / "wheelhouse")
-        for name, folder in folders.items():
-            if folder.exists():
-                shutil.rmtree(folder)
-            new[name].rename(folder)
-    return folders
+            fill_wheelhouse(Path(filled) / "wheelhouse")
+        for name, text in wanted.items():
+            _write(out / name, text)
+        if wheelhouse:
+            shutil.rmtree(out / "student/wheelhouse", ignore_errors=True)
+            shutil.move(Path(filled) / "wheelhouse", out / "student/wheelhouse")
+    for name in made.keys() - wanted.keys():
+        (out / name).unlink(missing_ok=True)
+        if name.startswith("nbgrader/source/") and not any((out / name).parent.iterdir()):
+            (out / name).parent.rmdir()
+    _write(record, json.dumps({name: _digest(out / name) for name in sorted(wanted)}, indent=1))
+    return {name: out / name for name in ("student", "instructor", "nbgrader")}
+
+
+def write_own_copy(out: Path) -> tuple[list[str], list[str]]:
+    """The course for one person: every notebook without solutions, with explanations. Never overwrites a file.
+
+    Returns:
+        (names of the files written, names of those that were there already).
+    """
+    _refuse_below_a_file(out)
+    new, kept = [], []
+    for master in masters():
+        path = out / master.path.name
+        (kept if path.exists() else new).append(path.name)
+        if not path.exists():
+            _write(path, _as_file(student_notebook(master.notebook, explanations=True)))
+    return new, kept
 
 
 def scores(chosen: Iterable[Master]) -> str:
-    """The score sheet as CSV: one column for each exercise, one line of full marks, lines for 40 students."""
+    """The score sheet as CSV: one column for each exercise, a line of full marks, and lines that add themselves up."""
     columns = [(f"{m.name[:2]} {e.name.replace('_', ' ')}", e.points) for m in chosen for e in m.exercises]
+    last = _column_name(len(columns))
     file = io.StringIO()
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(["student", *(name for name, _ in columns), "total"])
     lines.writerow(["full marks", *(points for _, points in columns), sum(points for _, points in columns)])
     for number in range(1, 41):
-        lines.writerow([f"student {number}", *("" for _ in columns), ""])
+        line = number + 2
+        lines.writerow([f"student {number}", *("" for _ in columns), f"=SUM(B{line}:{last}{line})"])
     return file.getvalue()
+
+
+def _column_name(index: int) -> str:
+    """0 -> "A", 25 -> "Z", 26 -> "AA", as spreadsheets name columns."""
+    return (_column_name(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)
 
 
 def course_facts() -> dict[str, Any]:
@@ -222,25 +262,20 @@ def course_facts() -> dict[str, Any]:
 
 
 def instructor_page(chosen: Iterable[Master], explanations: bool = False) -> str:
-    """INSTRUCTOR.md: plan, timings, grading, common errors, rubric, forty laptops."""
+    """INSTRUCTOR.md: plan, timings, grading, what the checks catch, rubric, forty laptops."""
     chosen, facts = tuple(chosen), course_facts()
     plan = ["| notebook | minutes (our estimate) | Run All, seconds | exercises | points |", "|---|---|---|---|---|"]
+    caught = ["| notebook | exercise | mistakes that its check knows, for example | in all |", "|---|---|---|---|"]
     for master in chosen:
         seconds = facts["seconds"].get(master.name)
         points = sum(e.points for e in master.exercises)
         told = "not measured" if seconds is None else f"{seconds:.0f}"
         plan.append(f"| {master.title} | {master.minutes} | {told} | {len(master.exercises)} | {points} |")
-    errors = []
-    for master in chosen:
-        errors.append(f"### {master.title}\n")
-        known = facts["misconceptions"].get(master.name[:2], {})
         for exercise in master.exercises:
+            known = [mistake for mistake, _ in _mistakes(master, exercise)]
             number = exercise.name.removeprefix("exercise_")
-            errors.append(f"**Exercise {number} · {exercise.title}** ({exercise.level}, {exercise.points} points)\n")
-            errors.append("| mistake | what the student reads |\n|---|---|")
-            for mistake, message in known.get(exercise.name, []):
-                errors.append(f"| {_cell(mistake)} | {_cell(message)} |")
-            errors.append("")
+            examples = _cell("; ".join(known[:3]))
+            caught.append(f"| {master.name[:2]} | {number} · {_cell(exercise.title)} | {examples} | {len(known)} |")
     kept = (
         "The students' notebooks keep the model answers behind *Explain* (you asked for them)."
         if explanations
@@ -249,13 +284,32 @@ def instructor_page(chosen: Iterable[Master], explanations: bool = False) -> str
     page = _template("instructor.md")
     for name, text in {
         "plan": "\n".join(plan),
-        "errors": "\n".join(errors).rstrip(),
+        "caught": "\n".join(caught),
         "machine": facts["machine"],
         "explanations": kept,
         "first": chosen[0].name,
     }.items():
         page = page.replace(f"{{{{{name}}}}}", text)
     return page
+
+
+def common_errors(chosen: Iterable[Master]) -> str:
+    """COMMON_ERRORS.md: every mistake that a check is tested against, and what the student reads."""
+    page = ["# Common errors, and what students read when they make them", "",
+            "Each line is tested: this mistake is rejected, with this message.", ""]  # fmt: skip
+    for master in chosen:
+        page += [f"## {master.title}", ""]
+        for exercise in master.exercises:
+            number = exercise.name.removeprefix("exercise_")
+            page += [f"**Exercise {number} · {exercise.title}** ({exercise.level}, {exercise.points} points)", ""]
+            page += ["| mistake | what the student reads |", "|---|---|"]
+            page += [f"| {_cell(mistake)} | {_cell(message)} |" for mistake, message in _mistakes(master, exercise)]
+            page.append("")
+    return "\n".join(page)
+
+
+def _mistakes(master: Master, exercise: Exercise) -> list[list[str]]:
+    return course_facts()["misconceptions"].get(master.name[:2], {}).get(exercise.name, [])
 
 
 def fill_wheelhouse(folder: Path) -> None:
@@ -270,8 +324,25 @@ def fill_wheelhouse(folder: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory() as copied:  # a build leaves folders behind: not in the clone
         tree = Path(copied) / "tree"
-        skip = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests")
-        shutil.copytree(root, tree, ignore=skip)
+        # no masters, no page of mistakes: what is on the students' laptops must not hold the solutions
+        left_out = (
+            "tests",
+            "notebooks",
+            "handouts",
+            "course.json",
+            "build",
+            "*.egg-info",
+            "__pycache__",
+            ".*",
+            "my-course",
+        )
+        shutil.copytree(root, tree, ignore=shutil.ignore_patterns(*left_out))
+        project = (tree / "pyproject.toml").read_text(encoding="utf-8")
+        for part in ('"sgdc_viz.notebooks", ', ', "sgdc_viz.notebooks" = "notebooks"'):
+            if part not in project:
+                raise OSError(f"pyproject.toml has no {part!r} to leave out: mend fill_wheelhouse.")
+            project = project.replace(part, "")
+        _write(tree / "pyproject.toml", project)
         _run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(tree)])
     (wheel,) = folder.glob("sgdc_viz-*.whl")
     constraints = str(root / "constraints.txt")
@@ -290,6 +361,12 @@ def _text(cell: Mapping[str, Any]) -> str:
     return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
 
 
+def _reword(text: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for words, instead in pairs:
+        text = re.sub(words.replace(" ", r"\s+"), instead, text)
+    return text
+
+
 def _stub(region: re.Match) -> str:
     return "\n".join(region["indent"] + line for line in STUB.splitlines())
 
@@ -303,10 +380,23 @@ def _template(name: str) -> str:
     return files(__package__).joinpath("handouts", name).read_text(encoding="utf-8")
 
 
-def _write_notebook(path: Path, notebook: Mapping[str, Any]) -> None:
+def _as_file(notebook: Mapping[str, Any]) -> str:
+    """A notebook as the text of its file."""
     cells = [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in notebook["cells"]]
-    _write(path, json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    return json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # a spreadsheet takes a CSV for UTF-8 only if it begins with a mark
+    path.write_text(text, encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8", newline="\n")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _refuse_below_a_file(out: Path) -> None:
+    for folder in (out, *out.parents):
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file: give the name of a folder that is or can be made.")

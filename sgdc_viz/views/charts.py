@@ -344,32 +344,36 @@ def draw_plot(ax, plot: Plot) -> None:
 
 
 def draw_effects(ax, chart: Effects) -> None:
-    n = len(chart.entries)
+    """Names to the left of the axes and values to the right, so that no line runs through them."""
+    n, (left, bottom, width, height) = len(chart.entries), ax.get_position().bounds
+    inches = width * ax.figure.get_figwidth()
+    names = [textwrap.fill(entry.label, max(12, int(0.42 * inches / 0.057))) for entry in chart.entries]
+    room = 0.1 + 0.057 * max((len(line) for name in names for line in name.splitlines()), default=0)
+    room, values = room / inches, 0.06 * max((len(chart.written(e)) for e in chart.entries), default=0) / inches
+    ax.set_position((left + room * width, bottom, (1 - room - values) * width, height))
     ax.set_xlim(*chart.x_range)
     ax.set_ylim(n, 0)
     ax.axvline(0, color="black", linewidth=0.9)
-    for i, entry in enumerate(chart.entries):
-        known = np.isfinite(entry.value)
-        for x, text, side in ((0, entry.label, "left"), (1, chart.written(entry), "right")):
-            ax.text(x, i + 0.08, text, size=7, ha=side, va="top", transform=ax.get_yaxis_transform(),
-                    bbox=dict(facecolor="white", edgecolor="none", pad=0.6))  # fmt: skip
-        if not known:
+    for i, (entry, name) in enumerate(zip(chart.entries, names, strict=True)):
+        for x, text, side in ((-0.02, name, "right"), (1.02, chart.written(entry), "left")):
+            ax.text(x, i + 0.5, text, size=7, ha=side, va="center", transform=ax.get_yaxis_transform())
+        if not np.isfinite(entry.value):
             continue
         colour = SERIES[4][0] if entry.control else SERIES[0][0]
         if entry.low is not None:
-            ax.plot([entry.low, entry.high], [i + 0.72] * 2, color=colour, linewidth=1.8)
+            ax.plot([entry.low, entry.high], [i + 0.5] * 2, color=colour, linewidth=1.8)
         if entry.beside is not None:
-            ax.plot(entry.beside, i + 0.72, "x", color="black", markersize=4)
-        ax.plot(entry.value, i + 0.72, "s" if entry.control else "o", color=colour, markersize=5,
+            ax.plot(entry.beside, i + 0.5, "x", color="black", markersize=4)
+        ax.plot(entry.value, i + 0.5, "s" if entry.control else "o", color=colour, markersize=5,
                 markerfacecolor="white" if entry.control else colour)  # fmt: skip
-    ax.set_title(chart.title, size=8.5, loc="left", pad=3, weight="bold")
+    ax.set_title(chart.title, size=8.5, loc="left", pad=3, weight="bold", x=-room / (1 - room - values))
     ax.set_xlabel("\n".join(_axis_lines(chart)), size=7.5, labelpad=2)
-    ticks = nice_ticks(*chart.x_range)
+    ticks = nice_ticks(*chart.x_range, count=3)
     ax.set_xticks(ticks, [_tick(v) for v in ticks])
     ax.set_yticks([])
     _tidy(ax)
     ax.spines["left"].set_visible(False)
-    ax.grid(axis="x", color="#dddddd", linewidth=0.5)
+    ax.grid(axis="both", color="#dddddd", linewidth=0.5)
     ax.set_axisbelow(True)
 
 

@@ -136,11 +136,10 @@ def _message(names: list[str], maps: list[BlockMaps], pool_size: int, along: lis
     if all(np.abs(x - y).mean() <= max(SAME * x.std(), 1e-9) for x, y in zip(one, two, strict=True)):
         return f"The maps of {a} and {b} are alike: what differs shows in the kernels and the prediction."
     if fine[0] != fine[1]:
-        (by_pixel, by_block), (sharp, blocks) = (names, along) if fine[0] else (names[::-1], along[::-1])
-        where = "along outlines, pixel by pixel" if sharp - blocks > 0.1 else "pixel by pixel"
+        by_pixel, by_block = names if fine[0] else names[::-1]
         constant = all(np.ptp(m) < 1e-6 for m in (two if fine[0] else one))
-        other = "are the same everywhere" if constant else "only block by block"
-        return f"{_start(by_pixel)} gates and kernels change {where}; {_quoted(by_block)} ones {other}."
+        other = "are the same everywhere" if constant else "only from block to block"
+        return f"{_start(by_pixel)} gates and kernels change from pixel to pixel; {_quoted(by_block)} ones {other}."
     if not fine[0]:
         return f"Here neither {a} nor {b} changes inside its blocks."
     ahead = (

@@ -79,10 +79,13 @@ def shared_scale(
 
 @lru_cache
 def colour_table(cmap: str) -> np.ndarray:
-    """uint8 [256, 3], RGB, of a matplotlib colour map."""
+    """uint8 [256, 3], RGB, of a matplotlib colour map; the middle of the map for values with a sign has no tint."""
     from matplotlib import colormaps
 
-    return np.rint(255 * colormaps[cmap](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
+    table = np.rint(255 * colormaps[cmap](np.linspace(0, 1, 256))[:, :3]).astype(np.uint8)
+    if cmap == MAPS["signed"]:  # of 256 colours none is the middle: 0 would be a pale blue or a pale red
+        table[127:129] = np.rint(table[127:129].mean())
+    return table
 
 
 def png_uri(pixels: np.ndarray, scale: Scale | None = None) -> str:

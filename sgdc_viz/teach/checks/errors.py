@@ -41,5 +41,25 @@ def call(function: Callable, *arguments: Any, told: str = "") -> Any:
     return answer
 
 
+def own_lines(function: Callable, *names: str) -> None:
+    """The exercise is to write it: an answer that calls the library's own version is told so.
+
+    Args:
+        function: what the learner wrote.
+        names: of the library's functions that would do the work.
+
+    Raises:
+        CheckFailed: the function's code, or that of a function in it, names one of them.
+    """
+    todo = [getattr(function, "__code__", None)]
+    while todo:
+        code = todo.pop()
+        if code is None:
+            continue
+        if used := set(names) & set(code.co_names):
+            raise CheckFailed(f"{used.pop()} is the library's own version of this exercise: write the steps yourself.")
+        todo += [part for part in code.co_consts if hasattr(part, "co_names")]
+
+
 def passed(what: str) -> None:
     print(f"Right. {what}")

@@ -5,5 +5,3 @@ c = get_config()  # noqa: F821 (nbgrader provides it)
 c.CourseDirectory.course_id = "sgdc"
 # Notebook 05 trains two small networks in one cell, which takes longer than nbgrader's 30 seconds.
 c.Execute.timeout = 300
-# A check cell that somebody deleted counts as unsolved, not as absent.
-c.OverwriteCells.add_missing_cells = True

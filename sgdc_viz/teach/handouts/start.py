@@ -6,6 +6,7 @@ up and tests the laptop without opening anything.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -28,6 +29,9 @@ print("This laptop is ready.")
 
 def main(arguments: list[str]) -> int:
     """Set up if needed, then open the course, or with --check only test."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__.strip())
+        return 0
     if unknown := [a for a in arguments if a != "--check"]:
         print(f"start.py does not know {unknown[0]!r}: use it alone, or with --check.", file=sys.stderr)
         return 2
@@ -49,10 +53,11 @@ def main(arguments: list[str]) -> int:
                   "machine and the Python that it was made with.", file=sys.stderr)  # fmt: skip
             return 1
         DONE.write_text(str(HERE))
-    if "--check" in arguments:
-        return subprocess.run([str(PYTHON), "-c", TEST]).returncode
-    notebooks = sorted(HERE.glob("[0-9][0-9]_*.ipynb"))
-    return subprocess.run([str(PYTHON), "-m", "jupyterlab", *map(str, notebooks[:1])], cwd=HERE).returncode
+    # so that `python` means this one in JupyterLab's terminal and after `!` in a cell
+    environment = {**os.environ, "PATH": os.pathsep.join([str(PYTHON.parent), os.environ.get("PATH", "")])}
+    first = [str(path) for path in sorted(HERE.glob("[0-9][0-9]_*.ipynb"))[:1]]
+    command = ["-c", TEST] if "--check" in arguments else ["-m", "jupyterlab", *first]
+    return subprocess.run([str(PYTHON), *command], cwd=HERE, env=environment).returncode
 
 
 if __name__ == "__main__":
