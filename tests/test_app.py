@@ -444,7 +444,7 @@ def test_the_page_opens_with_its_point_made(opened):
     kernels = page.page.locator("#sg-kernels .sg-many svg")
     assert kernels.count() == 8 and kernels.last.bounding_box()["y"] < 768
     message = page.page.locator("#sg-overview .sg-message").inner_text()
-    assert "only block by block" in message and "compare with “guidance zeroed”" in message
+    assert "only from block to block" in message and "compare with “guidance zeroed”" in message
     widths = {round(page.page.locator("#sg-overview .sg-cell svg").nth(i).bounding_box()["width"]) for i in range(6)}
     assert len(widths) == 1
 
