@@ -5,13 +5,17 @@ import math
 import pytest
 import torch
 
-from sgdc_viz.nn import DyConv, dynamic_conv2d, dynamic_conv2d_reference, pool_context
+from sgdc_viz.nn import DyConv, dynamic_conv2d, dynamic_conv2d_reference
 from sgdc_viz.teach.lessons.operator import (
     drawn_cells,
+    first_picture,
+    fourth_picture,
     saved_numbers,
+    second_picture,
     share_kernels,
     sharing_figure,
     similarity_kernels,
+    third_picture,
 )
 
 
@@ -97,6 +101,37 @@ def test_error_falls_when_fewer_pixels_share_a_kernel():
     assert all(a > b for a, b in zip(errors, errors[1:], strict=False))
 
 
+def test_pictures_show_what_they_are_given():
+    """The four whose messages answer a question: what they say is true of what the notebook gives them."""
+    letter = torch.zeros(7, 7)
+    letter[1:6, 1] = 1
+    kernel = torch.zeros(3, 3)
+    kernel[1, 2] = 1
+    moved = torch.nn.functional.conv2d(letter[None, None], kernel[None, None], padding=1)[0, 0]
+    assert torch.equal(moved[:, :-1], letter[:, 1:])  # to the left
+    figure = first_picture(letter, kernel, moved)
+    ((before, _, after),) = figure.cells
+    assert (before.pixels == letter.numpy()).all() and (after.pixels == moved.numpy()).all()
+    assert "to the left" in figure.message and "one column further left" in figure.alt
+
+    images = {name: torch.full((1, 1, 4, 4), value) for name, value in (("dark", 0.3), ("bright", 0.7))}
+    made = {name: torch.full((7, 7), 1 / 49) for name in images}
+    figure = second_picture(images, made)
+    shown = {cell.title: cell for row in figure.cells for cell in row if getattr(cell, "title", "")}
+    assert set(shown) == {*images, *(f"kernel made from: {name}" for name in made)}
+    assert shown["bright"].pixels == pytest.approx(0.7) and shown["kernel made from: dark"].pixels.shape == (7, 7)
+
+    columns = torch.arange(40).numpy()
+    figure = third_picture(columns, {"before": columns / 40.0})
+    (line,) = figure.strip[0].series
+    assert (line.x == columns[8:32]).all() and (line.y == columns[8:32] / 40).all()
+    assert len(figure.alt) > 60 and "steeper" in figure.message
+
+    after = {"zeros": torch.linspace(0.2, 1, 225).view(15, 15).numpy(), "replicate": torch.ones(15, 15).numpy()}
+    figure = fourth_picture(after)
+    assert figure.summary.startswith("Mass inside with zeros: 20% in a corner, ") and len(figure.cells[0]) == 2
+
+
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_saved_numbers_of_both_forms_are_the_formula(device):
     c, heads, k, side = 8, 2, 5, 12
@@ -120,25 +155,40 @@ def test_views_are_counted_once():
 # --- what exercise 5 of the notebook calls true or false -------------------------------------------------------------
 
 
-def moved_by(context, steps):
-    """By how much the output differs from a moved one when the features move by `steps` columns; no borders."""
-    torch.manual_seed(0)
-    x = torch.randn(1, 4, 32, 32, dtype=torch.float64)
-    makes_kernels = torch.nn.Conv2d(4, 2 * 9, 1, dtype=torch.float64)
-
-    def out(x):
-        kernels = makes_kernels(context(x)).unflatten(1, (2, 9)).softmax(2)
-        return dynamic_conv2d(x, kernels)
-
-    with torch.no_grad():
-        return (out(x.roll(steps, -1)) - out(x).roll(steps, -1))[..., 10:-10, 10:-10].abs().max().item()
+def error_left(filtered):
+    """Share of the noisy picture's error, without a rim of 3 pixels, as in the notebook."""
+    clean, noisy = drawn_cells()
+    rms = [(values - clean)[..., 3:-3, 3:-3].square().mean().sqrt().item() for values in (filtered, noisy)]
+    return rms[0] / rms[1]
 
 
-def test_statements_about_moving_features():
-    """C: kernels per pixel move along. E: kernels of blocks of 8 x 8 do not, unless the step is a whole block."""
-    assert moved_by(lambda x: x, 4) < 1e-12
-    assert moved_by(lambda x: pool_context(x, 8), 4) > 0.01
-    assert moved_by(lambda x: pool_context(x, 8), 8) < 0.01
+def gaussian(sigma):
+    across = torch.exp(-((torch.arange(7) - 3) ** 2) / (2 * sigma**2))
+    return (torch.outer(across, across) / across.sum() ** 2)[None, None]
+
+
+def test_statement_about_one_kernel_for_all_pixels():
+    """C: the same kernel at all pixels is a depthwise convolution whose channels of a head share a kernel."""
+    x, per_head = torch.randn(2, 6, 8, 9, dtype=torch.float64), torch.randn(2, 5, 5, dtype=torch.float64)
+    everywhere = per_head.view(1, 2, 25, 1, 1).expand(2, 2, 25, 8, 9)
+    depthwise = torch.nn.functional.conv2d(x, per_head.repeat_interleave(3, 0)[:, None], padding=2, groups=6)
+    torch.testing.assert_close(dynamic_conv2d(x, everywhere), depthwise)
+
+
+def test_statement_about_many_kernels_and_the_best_single_one():
+    """E: blocks of 8 x 8 (and of 4 x 4) are worse than one Gaussian, near the best that one kernel can do."""
+    clean, noisy = drawn_cells()
+    kernels = similarity_kernels(noisy, 7, 0.2)
+    shared = {block: error_left(dynamic_conv2d(noisy, share_kernels(kernels, block))) for block in (8, 4, 2, 1)}
+    single = {sigma: error_left(torch.nn.functional.conv2d(noisy, gaussian(sigma), padding=3)) for sigma in (0.5, 1, 2)}
+    assert single[1] == pytest.approx(0.48, abs=0.005) and single[1] < min(single[0.5], single[2])
+    assert shared[8] == pytest.approx(0.60, abs=0.005) and shared[4] > single[1] > shared[2] > shared[1]
+
+    windows = torch.nn.functional.unfold(noisy, 7)[0].T.double()  # all pixels that are 3 or more from the border
+    truth = clean[0, 0, 3:-3, 3:-3].reshape(-1, 1).double()
+    left = (windows @ torch.linalg.lstsq(windows, truth).solution - truth).square().mean().sqrt()
+    best = left / (noisy - clean)[..., 3:-3, 3:-3].square().mean().sqrt()
+    assert best.item() == pytest.approx(0.47, abs=0.005)
 
 
 def test_statement_about_shuffled_pixels():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from sgdc_viz.data.synthetic import synthetic_nuclei
 from sgdc_viz.explore import Arm, Explorer
 from sgdc_viz.lens import kernel_displacement, kernel_entropy
 from sgdc_viz.teach.lessons import reading
-from sgdc_viz.views import Strokes
+from sgdc_viz.views import Column, Figure, Picture, Plot, Strokes, signed_distance
+from sgdc_viz.views.ellipses import SHIFTS, alignment
+from sgdc_viz.views.geometry import normal_at
 from sgdc_viz.views.overview import edge_agreement
 
 
@@ -45,7 +49,7 @@ def test_gallery_tells_peaks_and_noise_and_draws_the_arrow_to_the_centre_of_mass
     figure = reading.gallery({"one": one_tap(2, -1), "two": two, "all alike": torch.full((49,), 1 / 49)})
     above, below = figure.cells
     assert [cell.title for cell in above] == [
-        "1.0 of 49 taps count; one peak", "2.0 of 49 taps count; several peaks", "49 of 49 taps count; one peak",
+        "1.0 taps count; one peak (our rule)", "2.0 taps count; several peaks", "49 taps count; one peak (our rule)",
     ]  # fmt: skip
     assert [cell.title.split("%")[0] for cell in below] == ["100", "50", "2"]
     np.testing.assert_allclose(below[0].pixels, 1, atol=1e-5)  # one tap passes everything
@@ -53,6 +57,10 @@ def test_gallery_tells_peaks_and_noise_and_draws_the_arrow_to_the_centre_of_mass
     (arrow,) = [s for s in above[0].strokes if s.style == "arrow"]
     assert isinstance(arrow, Strokes)
     np.testing.assert_allclose(arrow.lines[0], [[3.5, 3.5], [5.5, 2.5]], atol=1e-5)  # (y, x): 2 down, 1 to the left
+    short = reading.gallery({"a": 0.8 * one_tap(0, 0) + 0.2 * one_tap(0, 3)}).cells[0][0]
+    (arrow,) = [s for s in short.strokes if s.style == "arrow"]
+    sides = [np.hypot(*(arrow.lines[1][i] - arrow.lines[1][1])) for i in (0, 2)]
+    assert max(sides) < 0.6 * np.hypot(*np.diff(arrow.lines[0], axis=0)[0])  # the head is shorter than its arrow
     assert not [s for s in above[1].strokes if s.style == "arrow"]  # centre of mass on the own pixel
     (shape,) = [s for s in above[1].strokes if s.style == "ellipse"]
     ends = shape.lines[0][[0, 20]]
@@ -107,12 +115,23 @@ def test_looks_away_has_the_sign_of_the_side_and_a_common_direction_cancels():
     assert np.allclose(reading.beside(reading.looks_away(same, labels), labels, 2), 0, atol=0.05)
 
 
+def test_own_side_counts_signs_not_lengths():
+    labels = disc()
+    for far in (3.0, 0.001):
+        distance, _ = reading.outward(labels, 2)
+        away = far * np.sign(distance)
+        assert reading.own_side(away, labels, 2) == 1 and reading.own_side(-away, labels, 2) == 0
+    noise = np.random.default_rng(0).standard_normal((24, 24))
+    assert reading.own_side(noise, labels, 2) == pytest.approx(0.5, abs=0.15)
+
+
 def test_across_outlines_reads_every_arm_of_every_pair(pairs):
     figure, sides = reading.across_outlines(pairs)
-    assert list(sides) == ["guided", "random weights"] and all(v.shape == (2, 2) for v in sides.values())
+    assert list(sides) == ["guided", "random weights"] and all(v.shape == (2, 3) for v in sides.values())
     away = reading.looks_away(pairs[1].runs["guided"], pairs[1].truth)
-    np.testing.assert_allclose(sides["guided"][1], reading.beside(away, pairs[1].truth, 2))
-    assert abs(sides["random weights"]).max() < 0.05 < abs(sides["guided"]).max()
+    np.testing.assert_allclose(sides["guided"][1, :2], reading.beside(away, pairs[1].truth, 2))
+    np.testing.assert_allclose(sides["guided"][1, 2], reading.own_side(away, pairs[1].truth, 2))
+    assert abs(sides["random weights"][:, :2]).max() < 0.05 < abs(sides["guided"][:, :2]).max()
     looks, entropy = figure.strip
     assert [s.label for s in looks.series] == list(sides)
     random = entropy.series[1].y
@@ -123,6 +142,85 @@ def test_across_outlines_reads_every_arm_of_every_pair(pairs):
     unknown = Explorer().look("nuclei", pairs[0].image)
     with pytest.raises(ValueError, match="truth"):
         reading.across_outlines([unknown])
+
+
+def soft(labels, shift):
+    """A probability that goes through 0.5 `shift` px outside every outline."""
+    return 1 / (1 + np.exp(2 * (signed_distance(labels) - shift)))
+
+
+class FakePair:
+    def __init__(self, truth, **probabilities):
+        self.truth, self.runs = truth, {n: SimpleNamespace(probability=p) for n, p in probabilities.items()}
+
+
+def test_along_outlines_counts_who_is_nearer():
+    labels = disc(14.0, 64)
+    near, far, level = soft(labels, 0.2), soft(labels, 2.5), np.full(labels.shape, 0.9)
+    told = reading.along_outlines(FakePair(labels, guided=near, pooled=far))
+    assert list(told) == ["guided nearer", "same within 0.25 px", "pooled nearer", "no crossing",
+                          "guided nearer by 1.5 px or more", "pooled nearer by 1.5 px or more"]  # fmt: skip
+    assert told["guided nearer"] == 1 and told["guided nearer by 1.5 px or more"] == 1
+    told = reading.along_outlines(FakePair(labels, guided=far, pooled=near))
+    assert told["pooled nearer"] == 1 and told["guided nearer by 1.5 px or more"] == 0
+    assert reading.along_outlines(FakePair(labels, a=near, b=near))["same within 0.25 px"] == 1
+    assert reading.along_outlines(FakePair(labels, a=near, b=level))["no crossing"] == 1
+    half = np.where(np.arange(64) < 32, near, far)  # the left half of the disc as one, the right half as the other
+    told = reading.along_outlines(FakePair(labels, a=near, b=half))
+    assert told["a nearer"] == pytest.approx(0.5, abs=0.05) == told["same within 0.25 px"]
+    for truth in (None, np.zeros((8, 8), int)):
+        with pytest.raises(ValueError, match="with truth"):
+            reading.along_outlines(FakePair(truth, a=near, b=near))
+    with pytest.raises(ValueError, match="no outline"):
+        reading.along_outlines(FakePair(np.ones((8, 8), int), a=near, b=near))
+
+
+def test_along_outlines_agrees_with_the_boundary_profile(pairs):
+    """Point by point: the same lines, read by the view that the notebook shows."""
+    labels = pairs[0].truth.astype(np.int32)
+    points, normals, lengths = reading._around(labels)
+    assert lengths.sum() > 100 and np.allclose(np.hypot(*normals), 1, atol=1e-6)
+    for i in range(0, points.shape[1], 97):
+        normal = normal_at(labels, tuple(int(v) for v in points[:, i] - 0.5 * normals[:, i]))
+        assert np.dot(normal.direction, normals[:, i]) > 0.9
+
+
+def test_a_frame_is_no_outline():
+    labels = np.zeros((32, 32), int)
+    labels[:, :10] = 1  # its outline is the line between columns 9 and 10; the rest is the image's frame
+    points, normals, lengths = reading._around(labels)
+    assert np.allclose(points[1], 10, atol=0.6) and np.allclose(normals[1], 1, atol=0.02)
+    assert lengths.sum() == pytest.approx(32, abs=2)
+
+
+def test_the_still_profile_lies_down_and_loses_a_quantity():
+    plots = [[Plot(title, (), "", "", (0.0, 1.0), "alt") for _ in range(2)] for title in ("a", "b")]
+    pictures = [Picture(np.zeros((4, 4, 3), np.uint8), "alt") for _ in range(2)]
+    still = Figure("profiles", "T", "M", "", "alt", ("place", "", ""), (Column("A"), Column("B")),
+                   (tuple(pictures), *map(tuple, plots)))  # fmt: skip
+    lying = reading.beside_each_other(still, without="b")
+    assert lying.rows == ("A", "B") and [c.title for c in lying.columns] == ["place", ""]
+    assert lying.cells == tuple(zip(pictures, plots[0], strict=True))
+    assert len(reading.beside_each_other(still).columns) == 3
+
+
+def test_four_maps_show_one_map_on_two_scales():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (200, 200, 3)).astype(np.uint8)
+    trained, untrained = rng.random((100, 100)), 0.99 + 0.001 * rng.random((100, 100))
+    figure = reading.four_maps(image, trained, untrained)
+    cells = [cell for row in figure.cells for cell in row if isinstance(cell, Picture)]
+    assert len(cells) == 4 and np.array_equal(cells[2].pixels, cells[3].pixels)
+    assert (cells[2].scale.low, cells[2].scale.high) == (cells[1].scale.low, cells[1].scale.high) == (0, 1)
+    assert cells[3].scale.low >= 0.98 and cells[3].scale.high <= 1
+
+
+def test_along_edges_is_the_view_s_alignment(pairs):
+    run, image = pairs[0].runs["guided"], pairs[0].image
+    e = run.ellipses
+    for shift, told in zip(((0, 0), *SHIFTS), reading.along_edges(image, run), strict=True):
+        heads = zip(e.angle, e.major, e.minor, e.unimodal, strict=True)
+        assert told == pytest.approx(np.mean([alignment(image, *head, run.stride, shift) for head in heads]), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_nearest_is_the_smallest_distance():
 
 
 def test_scale_curve_falls_at_both_ends_while_one_pixel_counts_less_and_less():
-    network, moved = real.scale_curve(load_pretrained("nuclei-structure"), (3, 32, 96), images=2)
+    network, moved = real.scale_curve(load_pretrained("nuclei-structure"), (3, 32, 96))
     assert network[1] > network[0] + 0.2 and network[1] > network[2] + 0.05
     assert moved[0] < moved[1] < moved[2]
     assert network[0] > moved[0] and network[2] < moved[2]  # the measure's loss at one end, the network's at the other
@@ -146,6 +146,17 @@ def test_look_at_tells_how_much_is_marked_and_how_surely():
     assert len(with_truth.legend) == 2
     nothing = real.look_at(image, probability * 0, "nothing", "Nothing is marked.")
     assert "covers 0% of the image; 0%" in nothing.alt
+
+
+def test_the_gallery_draws_the_image_that_is_asked_for():
+    images = {label: (np.full((8, 9, 3), i, np.uint8), np.eye(8, 9) if i == 0 else None)
+              for i, label in enumerate(real.SEEN)}  # fmt: skip
+    gallery = real.gallery(images, {label: np.full((8, 9), 0.3 * i) for i, label in enumerate(images)})
+    assert list(gallery) == list(images)
+    for i, (label, draw) in enumerate(gallery.items()):
+        figure = draw()
+        assert figure.title == label and figure.message == real.SEEN[label]
+        assert (figure.cells[0][0].pixels == i).all() and len(figure.legend) == (2 if i == 0 else 1)
 
 
 def test_a_retina_is_marked_more_surely_than_tissue_and_a_detail_of_one_not_at_all():
@@ -210,6 +221,16 @@ def test_evidence_is_the_paired_difference_and_the_controls(metric):
     charts = real.evidence_figure(RESULTS).strip
     assert [row.label for row in charts[0].entries] == [row.label for row in rows]
     assert charts[0].zero == "no difference"
+
+
+def test_differences_are_written_alike_in_table_picture_and_alt():
+    assert [real.difference_text(v, "nsd1") for v in (-0.00004, 0.0002, 0.0046, -0.08)] == [
+        "0.000", "0.000", "+0.005", "-0.080",
+    ]  # fmt: skip
+    assert real.difference_text(-0.001, "hd95") == "0.00" and real.difference_text(12.345, "hd95") == "+12.35"
+    figure = real.evidence_figure(RESULTS)
+    assert [figure.strip[1].written(figure.strip[1].entries[i]) for i in (0, 3, 4)] == ["+0.005", "0.000", "−0.084"]
+    assert "dermoscopy: guided − pooled 0.000" in figure.alt and "-0.000" not in figure.alt + figure.to_html()
 
 
 def test_the_judgements_of_exercise_5_rest_on_what_was_measured():

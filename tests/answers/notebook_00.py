@@ -7,6 +7,7 @@ import math
 import torch
 
 from answers import Exercise
+from sgdc_viz.lens import kernel_entropy
 
 # --- exercise 1: same_pooled_kernel(a, b, pool_size, stride) ---------------------------------------------------------
 
@@ -62,6 +63,30 @@ def sixteen_built_in(a, b, pool_size, stride):
 def either_direction(a, b, pool_size, stride):
     side = pool_size * stride
     return a[0] // side == b[0] // side or a[1] // side == b[1] // side
+
+
+def one_number(n=16):
+    def answer(a, b, pool_size, stride):
+        side = pool_size * stride
+        return a[0] // side * n + a[1] // side == b[0] // side * n + b[1] // side
+
+    return answer
+
+
+def one_number_of_the_side(a, b, pool_size, stride):
+    return one_number(256 // (pool_size * stride))(a, b, pool_size, stride)
+
+
+def blocks_added(a, b, pool_size, stride):
+    return sum(a) // (pool_size * stride) == sum(b) // (pool_size * stride)
+
+
+def by_block(block):
+    return lambda a, b, p, s: block(a[0], p, s) == block(b[0], p, s) and block(a[1], p, s) == block(b[1], p, s)
+
+
+def as_numbers(a, b, pool_size, stride):
+    return int(by_divmod(a, b, pool_size, stride))
 
 
 def printed_1(a, b, pool_size, stride):
@@ -154,6 +179,36 @@ def in_numpy(kernels):
     return -(p * torch.log(kernels.detach()).numpy()).sum(1) / math.log(p.shape[1])
 
 
+def log_of(dimension):
+    return lambda kernels: torch.special.entr(kernels).sum(1) / math.log(kernels.shape[dimension])
+
+
+def in_place_without_a_trace(kernels):
+    kernels.clamp_(min=1e-30)
+    return -(kernels * kernels.log()).sum(1) / math.log(kernels.shape[1])
+
+
+def in_place_at_zero(kernels):
+    kernels += 1e-30 * (kernels == 0)
+    return -(kernels * kernels.log()).sum(1) / math.log(kernels.shape[1])
+
+
+def in_place_by_nothing(kernels):
+    return torch.special.entr(kernels.clamp_(min=0)).sum(1) / math.log(kernels.shape[1])
+
+
+def decimal_logarithm(kernels):
+    return -(kernels * kernels.clamp_min(1e-12).log10()).sum(1) / math.log(kernels.shape[1])
+
+
+def through_the_library(kernels):
+    return kernel_entropy(kernels[None])[0]
+
+
+def library_inside(kernels):
+    return torch.stack([each[0] for each in [kernel_entropy(head[None, None]) for head in kernels]])[:, 0]
+
+
 def in_place(kernels):
     kernels.clamp_(min=1e-3)
     return -(kernels * kernels.log()).sum(1) / math.log(kernels.shape[1])
@@ -174,19 +229,39 @@ def judge(claim, needed):
 
 EXERCISES = {
     "exercise_1": Exercise(
-        right=[by_divmod, by_start_of_block, by_tensors],
+        right=[by_divmod, by_start_of_block, by_tensors, as_numbers],
         wrong=[
             ("pool_size counts image pixels", without_stride, "forget the stride"),
             ("one feature pixel is one block", without_pool_size, "did you use the stride alone"),
-            ("near means same block", by_distance, "block's border"),
+            ("near means same block", by_distance, "not how far apart"),
             ("the columns do not matter", rows_only, "columns must agree"),
             ("the rows do not matter", columns_only, "rows must agree"),
-            ("blocks are rounded to the nearest", rounded, "round to the nearest"),
+            ("blocks are rounded to the nearest", rounded, "rounds down, round"),
             ("rows compared with columns", row_with_column, "row with row"),
             ("16 built in", sixteen_built_in, "is 16 built in"),
             ("one direction is enough", either_direction, "must agree as well"),
+            ("a number for each block, 16 a row", one_number(), "two blocks got the same number"),
+            ("a number for each block, 256 // side a row", one_number_of_the_side, "two blocks got the same number"),
+            ("a number for each block, 10 a row", one_number(10), "two blocks got the same number"),
+            ("a number for each block, 1000 a row", one_number(1000), "two blocks got the same number"),
+            ("row and column added", blocks_added, "Rows \\*and\\* columns"),
+            ("counted from 1", by_block(lambda n, p, s: (n - 1) // (p * s)), "count from 0"),
+            ("rounded up", by_block(lambda n, p, s: math.ceil(n / (p * s))), "count from 0, use //"),
+            ("/ for //", by_block(lambda n, p, s: n / (p * s)), "do not compare exact positions"),
+            ("the same pixel only", lambda a, b, p, s: a == b, "do not compare exact positions"),
+            ("always False", lambda a, b, p, s: False, "do not compare exact positions"),
+            ("always True", lambda a, b, p, s: True, "True for every pair"),
+            ("pool_size + stride", by_block(lambda n, p, s: n // (p + s)), "not pool_size \\+ stride"),
+            ("stride squared", by_block(lambda n, p, s: n // s**2), "pool_size \\* stride .*not stride squared"),
+            ("pool_size squared", by_block(lambda n, p, s: n // p**2), "not pool_size squared"),
+            ("brackets forgotten", by_block(lambda n, p, s: n // p * s), "or its brackets"),
+            ("8 built in", by_block(lambda n, p, s: n // 8), "is 8 built in"),
+            ("% for //", by_block(lambda n, p, s: n % (p * s)), "% tells where"),
+            ("the opposite", lambda a, b, p, s: not by_divmod(a, b, p, s), "opposite question"),
+            ("one off in stride", by_block(lambda n, p, s: n // (p * (s + 1))), "which block is each row in"),
             ("printed, not returned", printed_1, "returns nothing"),
-            ("a number, not True or False", lambda a, b, p, s: 1, "True or False"),
+            ("blocks, not True or False", lambda a, b, p, s: (a[0] // (p * s), b[0] // (p * s)), "True or False"),
+            ("a distance, not True or False", lambda a, b, p, s: abs(a[0] - b[0]), "True or False"),
         ],
     ),
     "exercise_2": Exercise(
@@ -204,12 +279,23 @@ EXERCISES = {
             ("divided by log k", log_k, "k\\*k taps"),
             ("two different logarithms", two_logarithms, "same in both places"),
             ("mean in place of sum", mean_for_sum, "averaged over the taps"),
+            ("divided by k*k", lambda w: torch.special.entr(w).sum(1) / w.shape[1], "by the number of taps"),
+            ("mean, not divided", lambda w: torch.special.entr(w).mean(1), "by the number of taps"),
             ("softmax of what is a softmax already", softmax_again, "you took a softmax"),
             ("49 built in", forty_nine_built_in, "log\\(49\\) is built in"),
             ("cut off from autograd", detached, "no gradient"),
             ("cut off in part", half_detached, "gradient is not"),
             ("left torch", in_numpy, "return a tensor"),
             ("input changed in place", in_place, "changes the kernels"),
+            ("input changed in place, by little", in_place_without_a_trace, "avoid in-place"),
+            ("input changed in place, where it is 0", in_place_at_zero, "avoid in-place"),
+            ("input changed in place, by nothing", in_place_by_nothing, "avoid in-place"),
+            ("divided by log of the heads", log_of(0), "you divided by log\\(heads\\)"),
+            ("divided by log of H", log_of(2), "you divided by log\\(H\\)"),
+            ("divided by log of W", log_of(-1), "you divided by log\\(W\\)"),
+            ("log10 above, log below", decimal_logarithm, "log10"),
+            ("the library called", through_the_library, "library's own version"),
+            ("the library called in a list", library_inside, "library's own version"),
             ("another measure of width", one_minus_largest, "off by up to"),
         ],
     ),
@@ -218,8 +304,12 @@ EXERCISES = {
         wrong=[
             ("two masks are enough", judge("yes", {"B", "D", "E", "G"}), "nearer to the truth"),
             ("cherry-picking", judge("no", {"A", "B", "D", "E", "G"}), "A does not help"),
-            ("a closer look", judge("no", {"B", "C", "D", "E", "G"}), "C does not help"),
-            ("the edge map enters SGDC", judge("no", {"B", "D", "E", "F", "G"}), "F does not help: the edge map never"),
+            ("a closer look, or a count", judge("no", {"B", "C", "D", "E", "G"}), "C does not help"),
+            (
+                "the boundary map enters SGDC",
+                judge("no", {"B", "D", "E", "F", "G"}),
+                "F does not help: the boundary map never",
+            ),
             ("the paper's numbers carry over", judge("no", {"B", "D", "E", "G", "H"}), "H does not help"),
             ("no truth needed", judge("no", {"D", "E", "G"}), "only truth"),
             ("no fair pair", judge("no", {"B", "E", "G"}), "luck or training time"),

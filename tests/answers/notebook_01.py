@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from answers import Exercise
-from sgdc_viz.nn import dynamic_conv2d
+from sgdc_viz.lens import kernel_in_bounds
+from sgdc_viz.nn import dynamic_conv2d, dynamic_conv2d_reference
 
 # --- exercise 1: offset(q, k) -> (dy, dx) ----------------------------------------------------------------------------
 
@@ -236,6 +237,51 @@ def through_the_library(x, kernels):
     return dynamic_conv2d(x, kernels)
 
 
+under_another_name = dynamic_conv2d
+
+
+def through_another_name(x, kernels):
+    return under_another_name(x, kernels)
+
+
+def through_the_reference(x, kernels):
+    def inside(x, kernels):
+        return dynamic_conv2d_reference(x, kernels)
+
+    return inside(x, kernels)
+
+
+def taps_before_channels(x, kernels):
+    batch, channels, height, width, heads, taps, k = sizes(x, kernels)
+    patches = F.unfold(x, k, padding=k // 2).view(batch, heads, taps, channels // heads, height, width)
+    return (patches * kernels[:, :, :, None]).sum(2).flatten(1, 2)
+
+
+def unfolded(k=None, padding=None, weights=lambda w: w[:, :, None]):
+    """Exercise 2 with places where shapes go wrong."""
+
+    def answer(x, kernels):
+        batch, channels, height, width, heads, taps, side = sizes(x, kernels)
+        patches = F.unfold(x, k or side, padding=side // 2 if padding is None else padding(side))
+        patches = patches.view(batch, heads, channels // heads, taps, height, width)
+        return (patches * weights(kernels)).sum(3).flatten(1, 2)
+
+    return answer
+
+
+def offsets_from_the_centre(x, kernels):
+    batch, channels, height, width, heads, taps, k = sizes(x, kernels)
+    padded, out = F.pad(x, (k // 2,) * 4).unflatten(1, (heads, -1)), 0
+    for q in range(taps):
+        dy, dx = q // k - k // 2, q % k - k // 2
+        out = out + padded[..., dy : dy + height, dx : dx + width] * kernels[:, :, None, q]
+    return out.flatten(1, 2)
+
+
+def offsets_in_tensors(q, k):
+    return torch.div(torch.tensor(q), k, rounding_mode="floor") - k // 2, torch.tensor(q) % k - k // 2
+
+
 def kernel_of_the_neighbour(x, kernels):
     """x times its own kernel, sent to the neighbours: fold where the sum should gather."""
     batch, channels, height, width, heads, taps, k = sizes(x, kernels)
@@ -428,7 +474,10 @@ WRONG_OPERATORS = [
     ("cut off from autograd", lambda x, w: by_shifts(x.detach(), w.detach()), "no gradient flows through"),
     ("kernels cut off", half_detached, "gradient of the kernels is not"),
     ("input changed in place", scaled_in_place, "changes the kernels"),
-    ("the library called", through_the_library, "library's operator"),
+    ("the library called", through_the_library, "library's own version"),
+    ("the library's reference called", through_the_reference, "library's own version"),
+    ("the library called by another name", through_another_name, "library's operator"),
+    ("unfold viewed as heads, taps, channels", taps_before_channels, "order heads, C / heads, k\\*k"),
 ]
 
 EXERCISES = {
@@ -449,6 +498,8 @@ EXERCISES = {
             ("column not centred", lambda q, k: (q // k - k // 2, q % k), "only dy is counted"),
             ("true division", with_true_division, "whole numbers"),
             ("one number", lambda q, k: q - k * k // 2, "return two numbers"),
+            ("tensors", offsets_in_tensors, "return ints, .*item"),
+            ("one tensor", lambda q, k: torch.tensor([q // k - k // 2, q % k - k // 2]), "return ints, .*item"),
             ("printed, not returned", lambda q, k: print(end=""), "returns nothing"),
         ],
     ),
@@ -457,6 +508,11 @@ EXERCISES = {
         wrong=[
             *WRONG_OPERATORS,
             ("heads inside", heads_inside, "heads outside"),
+            ("unfold without padding", unfolded(padding=lambda k: 0), "stops with RuntimeError.* padding=k // 2"),
+            ("padding=k", unfolded(padding=lambda k: k), "stops with RuntimeError.* padding=k // 2"),
+            ("k=7 built in", unfolded(k=7, padding=lambda k: 3), "stops with RuntimeError.* k from kernels.shape"),
+            ("1 before heads", unfolded(weights=lambda w: w[:, None]), "stops with RuntimeError.* belongs after heads"),
+            ("no dimension of 1", unfolded(weights=lambda w: w), "stops with RuntimeError.* belongs after heads"),
             ("no sum", nothing_summed, "nothing is added up"),
             ("unfold viewed as taps, channels", taps_outside, "channels are mixed"),
             ("H * W viewed as W, H", width_first, "height and width are exchanged"),
@@ -492,6 +548,7 @@ EXERCISES = {
                 lambda w: dynamic_conv2d(torch.ones(1, len(w), *w.shape[2:]), w[None], "replicate")[0],
                 "inside or not",
             ),
+            ("the library called", lambda w: kernel_in_bounds(w[None])[0], "library's own version"),
             ("input changed in place", mass_in_place, "changes the kernels"),
             ("cut off from autograd", lambda w: by_mask(w.detach()), "no gradient"),
             ("left torch", lambda w: by_mask(w).numpy(), "return a tensor"),
@@ -501,6 +558,12 @@ EXERCISES = {
         right=[by_shifts, by_addcmul, by_channel, in_slices],
         wrong=[
             *WRONG_OPERATORS,
+            ("offsets from the centre", offsets_from_the_centre, "start at 0: do not subtract k // 2"),
+            (
+                "weights without a dimension of 1",
+                lambda x, w: shifted(x, w, lambda w, q: w[:, :, q]),
+                "stops with RuntimeError.* belongs after heads",
+            ),
             ("gathered after all", by_einsum, "C\\*k\\*k\\*H\\*W"),
             ("kernels repeated for every channel", by_repeat, "C\\*k\\*k\\*H\\*W"),
             ("products stacked", stacked, "one tap at a time"),
@@ -517,9 +580,9 @@ EXERCISES = {
         wrong=[
             ("place matters for an average", judge("CFG"), "A is true: the average"),
             ("weights for each pixel", judge("ABCFG"), "B is false: .* learnt 1 x 1"),
-            ("kernels stay where they are", judge("AFG"), "C is true"),
+            ("depthwise is something else", judge("AFG"), "C is true"),
             ("an average can overshoot", judge("ACDFG"), "D is false: an average never"),
-            ("blocks move along", judge("ACEFG"), "E is false: the blocks stay"),
+            ("many kernels are enough", judge("ACEFG"), "E is false: .* one Gaussian"),
             ("averages only flatten", judge("ACG"), "F is true: each side"),
             ("sum 1 keeps a constant", judge("ACF"), "G is true"),
             ("kernels cost nothing", judge("ACFGH"), "H is false: .* kernels themselves"),

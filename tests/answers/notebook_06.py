@@ -298,6 +298,20 @@ def no_clamp(kernel):
     return (half + gap).sqrt(), (half - gap).sqrt(), torch.atan2(2 * b, a - c) / 2
 
 
+def ellipse_by_lens(kernel):
+    from sgdc_viz.lens import kernel_ellipse
+
+    e = kernel_ellipse(kernel[None, :, None, None])
+    return e.major.item(), e.minor.item(), e.angle.item()
+
+
+def covariance_by_lens(kernel):
+    from sgdc_viz import lens
+
+    values, vectors = torch.linalg.eigh(lens.kernel_covariance(kernel[None, :, None, None])[0, :, :, 0, 0])
+    return values[1] ** 0.5, values[0] ** 0.5, torch.atan2(vectors[0, 1], vectors[1, 1])
+
+
 def only_axes(kernel):
     return by_formula(kernel)[:2]
 
@@ -418,6 +432,13 @@ def whole_spectrum(kernel, fy, fx):
 def nearest_bin(kernel, fy, fx):
     k = math.isqrt(len(kernel))
     return torch.fft.fft2(kernel.reshape(k, k)).abs()[round(fy * k) % k, round(fx * k) % k]
+
+
+def response_by_lens(kernel, fy, fx):
+    from sgdc_viz.lens import kernel_response
+
+    spectrum = kernel_response(kernel[None, :, None, None], 65)[0, :, :, 0, 0]
+    return spectrum[32 + round(65 * fy), 32 + round(65 * fx)]
 
 
 def stopped(kernel, fy, fx):
@@ -621,8 +642,9 @@ def choose(letters):
 
 EXERCISES = {
     "exercise_1": Exercise(
-        right=[by_rows_and_columns, by_numpy, by_loop, by_lens],
+        right=[by_rows_and_columns, by_numpy, by_loop],
         wrong=[
+            ("the library's function", by_lens, "kernel_displacement is the library's own version"),
             ("dx before dy", swapped, "swapped"),
             ("taps read column by column", column_major, "row by row"),
             ("counted from the corner", from_corner, "from the upper left corner"),
@@ -652,6 +674,8 @@ EXERCISES = {
     "exercise_2": Exercise(
         right=[by_formula, by_eigh, by_np_cov],
         wrong=[
+            ("the library's function", ellipse_by_lens, "kernel_ellipse is the library's own version"),
+            ("the library's covariance", covariance_by_lens, "kernel_covariance is the library's own version"),
             ("offsets not centred", not_centred, "subtract the centre of mass"),
             ("not centred, no square root", not_centred_variance, "subtract the centre of mass first, and take"),
             ("x and y swapped", transposed, "x and y are swapped"),
@@ -667,9 +691,9 @@ EXERCISES = {
             ("diameters for half axes", diameters, "twice too long"),
             ("covariance of a sample", sample_covariance, "no n - 1"),
             ("mean in place of sum", mean_in_covariance, "averaged over the taps"),
-            ("diagonal for eigenvalues", diagonal_only, "diagonal of C"),
+            ("diagonal for eigenvalues", diagonal_only, "diagonal of Sigma"),
             ("eigenvalues in any order", unsorted_eig, "always come first"),
-            ("cross term forgotten", no_cross_term, "diagonal of C"),
+            ("cross term forgotten", no_cross_term, "diagonal of Sigma"),
             ("2 missing in the angle", two_missing, "a 2 is missing"),
             ("acos for atan2", by_acos, "loses its sign"),
             ("negative variance by rounding", no_clamp, "NaN"),
@@ -691,6 +715,10 @@ EXERCISES = {
             ("squared before the sum", squares_before_sum, "squared before adding up"),
             ("mean in place of sum", mean_over_taps, "averaged over the taps"),
             ("absolute value before the sum", abs_inside, "before the sum"),
+            ("a constant 1", lambda kernel, fy, fx: 1.0, "you return a constant"),
+            ("the sum of the weights", lambda kernel, fy, fx: kernel.sum(), "or the sum of the weights"),
+            ("a constant 0.5", lambda kernel, fy, fx: 0.5, "the same number for every kernel"),
+            ("the library's function", response_by_lens, "kernel_response is the library's own version"),
             ("fy and fx swapped", swapped_frequencies, "swapped"),
             ("taps read column by column", taps_by_column, "column by column"),
             ("cycles per kernel", per_kernel, "do not divide by k"),

@@ -133,6 +133,34 @@ def only_guidance(value, site):
     return value.view(b, c, h * w)[:, :, _order(h * w)].view(b, c, h, w)
 
 
+def by_lens(value, site):
+    from sgdc_viz.lens import shuffle
+
+    return shuffle()(value, site)
+
+
+def by_lens_module(value, site):
+    import sgdc_viz.lens as tools
+
+    return tools.shuffle(3)(value, site)
+
+
+def height_and_width_exchanged(value, site):
+    """Read column by column: the same for every image, and no chance in it."""
+    return value.transpose(-1, -2).reshape(value.shape)
+
+
+def written_column_by_column(value, site):
+    *front, h, w = value.shape
+    return value.reshape(*front, w, h).transpose(-1, -2)
+
+
+def every_fifth(value, site):
+    n = value.shape[-2] * value.shape[-1]
+    step = next(k for k in (29, 31, 37) if math.gcd(k, n) == 1)
+    return value.flatten(-2)[..., torch.arange(n) * step % n].view(value.shape)
+
+
 def half_of_it(value, site):
     n = value.shape[-2] * value.shape[-1]
     order = torch.arange(n)
@@ -341,6 +369,33 @@ def first_boxes(region, stride, seed):
     return _pixels(chosen.reshape(touched.shape), stride)
 
 
+def _windowed(region, stride, seed, fixed_order):
+    touched = _touched(region, stride)
+    free = np.flatnonzero(~touched)
+    if len(free) < touched.sum():
+        raise ValueError("no room")
+    if fixed_order:
+        free = np.random.default_rng(0).permutation(free)
+    chosen = np.zeros(touched.size, bool)
+    chosen[free[(np.arange(touched.sum()) + seed) % len(free)]] = True
+    return _pixels(chosen.reshape(touched.shape), stride)
+
+
+def moving_window(region, stride, seed):
+    return _windowed(region, stride, seed, False)
+
+
+def window_in_fixed_order(region, stride, seed):
+    return _windowed(region, stride, seed, True)
+
+
+def removed_afterwards(region, stride, seed):
+    touched = _touched(region, stride)
+    chosen = np.zeros(touched.size, bool)
+    chosen[np.random.default_rng(seed).choice(touched.size, touched.sum(), replace=False)] = True
+    return _pixels(chosen.reshape(touched.shape) & ~touched, stride)
+
+
 def fixed_seed(region, stride, seed):
     return by_permutation(region, stride, 0)
 
@@ -509,6 +564,12 @@ def measured_again_and_again(run, parts):
     return {"needed": needed, "enough": enough, "interaction": 1 - sum(needed.values())}
 
 
+def credit_by_lesson(run, parts):
+    from sgdc_viz.teach.lessons import cause
+
+    return cause.two_questions(run, parts)
+
+
 def a_text_for_a_set(run, parts):
     whole, nothing = run(set()), run(set(parts))
     needed = {p: (whole - run(p)) / (whole - nothing) for p in parts}
@@ -541,6 +602,11 @@ EXERCISES = {
     "exercise_1": Exercise(
         right=[by_reshape, by_numpy, own_order_for_each_image, by_rows_and_columns_of_pixels],
         wrong=[
+            ("the library's function", by_lens, "shuffle is the library's own version"),
+            ("the library's function, by its module", by_lens_module, "shuffle is the library's own version"),
+            ("height and width exchanged", height_and_width_exchanged, "neighbours are still|fixed rule"),
+            ("written column by column", written_column_by_column, "fixed rule"),
+            ("every k-th pixel", every_fifth, "fixed rule"),
             ("an order for each channel", order_for_each_channel, "order of its own"),
             ("argsort of noise of the value's shape", argsort_of_noise, "order of its own"),
             ("sorted, not shuffled", sorted_values, "order of its own"),
@@ -592,6 +658,36 @@ EXERCISES = {
                 "NaN where blurring helps",
                 shares(_each(lambda a, b, p: np.where(a > b, (p - b) / (a - b), np.nan))),
                 "where corrupting helps",
+            ),
+            (
+                "`together` clipped",
+                shares(together=lambda a, b, p: np.clip((p - b).mean() / (a - b).mean(), 0, 1) if (a - b).any() else 0),
+                "you clipped `together`",
+            ),
+            (
+                "`together` clipped below",
+                shares(together=lambda a, b, p: max((p - b).mean() / (a - b).mean(), 0.0)),
+                "you clipped `together`",
+            ),
+            (
+                "`together` clipped above",
+                shares(together=lambda a, b, p: min((p - b).mean() / (a - b).mean(), 1.0)),
+                "you clipped `together`",
+            ),
+            (
+                "absolute value of `together`",
+                shares(together=lambda a, b, p: abs((p - b).mean() / (a - b).mean())),
+                "you took the absolute value; below 0",
+            ),
+            (
+                "divided by what is still missing",
+                shares(_each(lambda a, b, p: (p - b) / (a - p))),
+                "you divided by clean - patched",
+            ),
+            (
+                "mean gain by what is still missing",
+                shares(together=lambda a, b, p: (p - b).mean() / (a - p).mean()),
+                "you divided by clean - patched",
             ),
             ("divided by zero", plain_division, "NumPy warns"),
             ("divided by zero in silence", silenced_division, "infinite, not NaN"),
@@ -660,7 +756,10 @@ EXERCISES = {
             ("numpy's global seed set", global_seed_3, "global random state"),
             ("a map of boxes", map_of_boxes, "map of boxes"),
             ("numbers", numbers_not_bool, "a mask is bool"),
-            ("stride 2 built in", stride_two_built_in, "touch both|the region touches|stops with ValueError"),
+            ("stride 2 built in", stride_two_built_in, "is 2 built in"),
+            ("a window that moves with the seed", moving_window, "window that moves with the seed"),
+            ("a fixed order and a window", window_in_fixed_order, "window that moves with the seed"),
+            ("drawn among all, overlaps removed", removed_afterwards, "removed after drawing"),
             ("writes into the region", writes_into_region, "into `region` itself"),
             ("never at the frame", without_the_frame, "frame of the image"),
             ("no room, no word", as_many_as_there_are, "there is no room"),
@@ -672,6 +771,7 @@ EXERCISES = {
     "exercise_4": Exercise(
         right=[with_frozensets, with_numpy],
         wrong=[
+            ("the library's function", credit_by_lesson, "two_questions is the library's own version"),
             ("needed and enough exchanged", exchanged, "are exchanged"),
             ("sign of needed", credited(lambda s, e, p, t: (s(p) - s()) / t), "sign is wrong"),
             ("needed not divided", credited(lambda s, e, p, t: s() - s(p)), '"needed": it is not divided'),

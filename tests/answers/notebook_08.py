@@ -15,7 +15,9 @@ from PIL import Image
 from skimage.transform import resize
 
 from answers import Exercise
-from sgdc_viz.learn.metrics import evaluate_masks, summarise
+from sgdc_viz.data import Sample
+from sgdc_viz.data.transforms import to_scale
+from sgdc_viz.learn.metrics import evaluate_masks, iou, summarise
 
 # --- exercise 1: pair_isic(names) ------------------------------------------------------------------------------------
 
@@ -164,11 +166,22 @@ def with_numpy_unique(groups, share, seed):
 
 
 def with_random_module(groups, share, seed):
-    unique = sorted(set(groups))  # another order of names, but one that holds
+    unique = sorted(set(groups), key=groups.index)
     count = min(max(1, round(share * len(unique))), len(unique) - 1)
     chosen = random.Random(seed).sample(unique, count)
     test = [i for i in range(len(groups)) if groups[i] in chosen]
     return [i for i in range(len(groups)) if i not in test], test
+
+
+def sorted_names(groups, share, seed):
+    unique = sorted(set(groups))
+    return _split(groups, random.Random(seed).sample(unique, _count(share, len(unique))))
+
+
+def unique_names(groups, share, seed):
+    unique = np.unique(groups)
+    drawn = np.random.default_rng(seed).permutation(len(unique))[: _count(share, len(unique))]
+    return _split(groups, set(unique[drawn].tolist()))
 
 
 def with_torch(groups, share, seed):
@@ -336,6 +349,10 @@ def with_the_library(pairs):
     told = summarise([evaluate_masks(p, t) for p, t in pairs])
     return {"undefined": told["undefined"], "failures": told["failures"],
             "mean": told["iou"]["mean"], "median": told["iou"]["median"]}  # fmt: skip
+
+
+def with_iou_of_the_library(pairs):
+    return _summary(pairs, iou=iou)
 
 
 def with_nan_for_undefined(pairs):
@@ -511,6 +528,11 @@ def by_boxes(image, longest_side, segment):
     small = _shrink(image, _size(image, longest_side), Image.Resampling.BOX)
     mask = Image.fromarray(segment(small).astype(np.uint8) * 255)
     return np.array(mask.resize(image.shape[1::-1], Image.Resampling.NEAREST)) > 127
+
+
+def by_the_library(image, longest_side, segment):
+    empty = np.zeros(image.shape[:2], np.uint8)
+    return _nearest(segment(to_scale(Sample(image, empty, None, "", ""), longest_side).image), image.shape)
 
 
 def to_a_square(image, longest_side, segment):
@@ -697,6 +719,8 @@ EXERCISES = {
             ("the order of a set holds", order_of_a_set, "order of a set"),
             ("hash of a name", by_hash, "hash\\(\\)"),
             ("the names decide", by_digest, "in which they first appear"),
+            ("names sorted", sorted_names, "sort the other way round"),
+            ("np.unique sorts", unique_names, "sort the other way round"),
             ("share of the samples", share_of_samples, "share counts groups"),
             ("a coin for each group", coin_for_each_group, "share counts groups"),
             ("int for round", cut_off, "round\\(\\) rounds"),
@@ -721,8 +745,9 @@ EXERCISES = {
         ],
     ),
     "exercise_3": Exercise(
-        right=[with_the_library, with_nan_for_undefined],
+        right=[with_nan_for_undefined, with_iou_of_the_library],
         wrong=[
+            ("the library's summary called", with_the_library, "write the steps yourself"),
             ("misses left out", misses_left_out, "an object not found, twice: you leave it out"),
             ("empty predictions left out", misses_of_truth_left_out, "an object not found, twice: you leave it out"),
             ("false alarms left out", false_alarms_left_out, "a false alarm, twice: you leave it out"),
@@ -752,6 +777,7 @@ EXERCISES = {
     "exercise_4": Exercise(
         right=[by_indices, by_torch, by_skimage, by_boxes],
         wrong=[
+            ("the library's scaling called", by_the_library, "write the steps yourself"),
             ("squeezed to a square", to_a_square, "square"),
             ("shorter side scaled", shorter_side_scaled, "the longer side that segment got is"),
             ("height and width swapped", sides_swapped, "height and width are swapped"),

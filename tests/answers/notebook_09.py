@@ -44,6 +44,23 @@ def without(*parts):
     return lambda *sizes: counted(*sizes, leave_out=parts)
 
 
+def beside(extra):
+    """The right count and so many more (fewer)."""
+
+    def sgdc_parameters(d, g, heads, k, ratio):
+        return counted(d, g, heads, k, ratio) + extra(d, g, heads, k, d * ratio)
+
+    return sgdc_parameters
+
+
+def ratio_built_in(d, g, heads, k, ratio):
+    return counted(d, g, heads, k, 4)
+
+
+def heads_built_in(d, g, heads, k, ratio):
+    return counted(d, g, 4, k, ratio)
+
+
 def no_biases(d, g, heads, k, ratio):
     return counted(d, g, heads, k, ratio) - (d + (2 * d + heads * k * k) + d + ratio * d + d)
 
@@ -176,6 +193,11 @@ def more_than_half(mask, instances):
     return float(np.mean([mask[instances == n].mean() > 0.5 for n in numbers])) if numbers else float("nan")
 
 
+def mean_share(mask, instances):
+    numbers = [n for n in np.unique(instances) if n > 0]
+    return float(np.mean([mask[instances == n].mean() for n in numbers])) if numbers else float("nan")
+
+
 def one_pixel(mask, instances):
     numbers = [n for n in np.unique(instances) if n > 0]
     return float(np.mean([mask[instances == n].any() for n in numbers])) if numbers else float("nan")
@@ -222,9 +244,21 @@ def choose(letters):
 
 EXERCISES = {
     "exercise_1": Exercise(
-        right=[by_polynomial, by_building, as_numpy_number],
+        right=[by_polynomial, as_numpy_number],
         wrong=[
+            ("a block built and counted", by_building, "write the steps yourself"),
             ("layer scales forgotten", without("scales"), "two layer scales"),
+            ("one layer scale forgotten", beside(lambda d, g, heads, k, m: -d), "one of ls1 and ls2"),
+            ("bias of attn forgotten", beside(lambda d, g, heads, k, m: -2 * d - heads * k * k), "bias of attn"),
+            ("bias inside the MLP forgotten", beside(lambda d, g, heads, k, m: -m), "MLP's first layer"),
+            ("biases of the MLP forgotten", beside(lambda d, g, heads, k, m: -m - d), "two biases of the MLP"),
+            ("a third layer in the MLP", beside(lambda d, g, heads, k, m: m * m + m), "you count a third"),
+            ("a third gate", beside(lambda d, g, heads, k, m: d * d + d), "there are two gates, and two layers"),
+            ("dwconv of side k", beside(lambda d, g, heads, k, m: d * (k * k - 9)), "whatever kernel_size is"),
+            ("depthwise bias alone", beside(lambda d, g, heads, k, m: -9 * d), "9 weights a channel of the depthwise"),
+            ("mlp_ratio built in", ratio_built_in, "right for mlp_ratio=4 only"),
+            ("heads built in", heads_built_in, "right for heads=4 only"),
+            ("one too many", beside(lambda *sizes: 1), "1 too many"),
             ("norms forgotten", without("norms"), "two norms are missing"),
             ("norms and layer scales forgotten", without("norms", "scales"), "norms .* and layer scales"),
             ("biases forgotten", no_biases, "biases are missing"),
@@ -237,7 +271,7 @@ EXERCISES = {
             ("MLP of one layer", one_layer_mlp, "two layers"),
             ("MLP not wider inside", narrow_mlp, "wider inside"),
             ("depthwise convolution forgotten", without("depthwise"), "depthwise 3 x 3 convolution is missing"),
-            ("one example hard-coded", lambda *sizes: 6628, "write down each sub-module"),
+            ("one example hard-coded", lambda *sizes: 6628, "write down each part"),
             ("not a whole number", lambda *sizes: float(counted(*sizes)), "whole number"),
         ],
     ),
@@ -265,7 +299,11 @@ EXERCISES = {
             ("no gradient", no_gradient, "no gradient flows"),
             ("always twice as large", twice_as_large, "Sizes of tensors must match"),
             ("not enlarged", nothing_enlarged, "Sizes of tensors must match"),
-            ("the lesson's function called", lambda *parts: small_objects.guided_stage(*parts), "with your own lines"),
+            (
+                "the lesson's function called",
+                lambda *parts: small_objects.guided_stage(*parts),
+                "write the steps yourself",
+            ),
             ("shallow features twice", deep_left_out, "follow the four arrows"),
         ],
     ),
@@ -277,9 +315,13 @@ EXERCISES = {
             ("largest number is the count", largest_number, "numbers may have gaps"),
             ("touching objects are one", connected_parts, "touching objects are two"),
             ("parts of the mask counted", parts_of_the_mask, "touching objects are two"),
+            ("mean covered share", mean_share, "mean covered share"),
+            ("a third for every picture", lambda mask, instances: 1 / 3, "0.333 for every picture"),
+            ("rounded", lambda mask, instances: round(by_loop(mask, instances), 2), "do not round"),
+            ("the lesson's function called", lambda *given: small_objects.object_recall(*given), "write the steps"),
             ("more than half", more_than_half, "at least, >="),
             ("one pixel is enough", one_pixel, "one pixel is not enough"),
-            ("IoU in place of coverage", by_iou, "recall is"),
+            ("IoU in place of coverage", by_iou, "divide by the union"),
             ("divided by the predicted ones", of_the_predicted, "number of true objects"),
             ("0 without objects", zero_without_objects, "undefined \\(NaN\\)"),
             ("divided by zero", division_by_zero, "ZeroDivisionError"),

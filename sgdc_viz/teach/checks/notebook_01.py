@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sgdc_viz.teach.lessons.operator import saved_numbers
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, own_lines, passed
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 
@@ -66,6 +67,9 @@ def exercise_1(offset: Callable[[int, int], tuple[int, int]]) -> None:
         for q, right in enumerate((dy, dx) for dy in reach for dx in reach):
             told = f"q={q}, k={k}"
             answer = call(offset, q, k, told=told)
+            if isinstance(answer, Tensor) or (isinstance(answer, tuple | list)
+                                              and any(isinstance(v, Tensor) for v in answer)):  # fmt: skip
+                raise CheckFailed(f"{told}: return ints, got a tensor: .item() makes an int of a tensor of one number.")
             if not isinstance(answer, tuple | list) or len(answer) != 2:
                 raise CheckFailed(f"{told}: return two numbers, `return dy, dx`; got {answer!r}.")
             if not all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in answer):
@@ -122,11 +126,12 @@ def _at_the_neighbour(kernels: np.ndarray) -> np.ndarray:
     return np.stack(moved, 2)
 
 
-def _taps_before_channels(x: np.ndarray, k: int) -> np.ndarray:
-    """unfold's [C*k*k] read as [k*k, C]: the usual wrong order of a view."""
+def _taps_before_channels(x: np.ndarray, k: int, heads: int = 1) -> np.ndarray:
+    """unfold's [C*k*k] read as [heads, k*k, C / heads]: the usual wrong order of a view."""
     windows = _windows(x, k)
     batch, channels, taps, height, width = windows.shape
-    return windows.reshape(batch, taps, channels, height, width).swapaxes(1, 2)
+    swapped = windows.reshape(batch, heads, taps, channels // heads, height, width).swapaxes(2, 3)
+    return swapped.reshape(windows.shape)
 
 
 def _columns_first(x: np.ndarray, k: int) -> np.ndarray:
@@ -165,6 +170,8 @@ MISTAKES: list[tuple[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]] 
      lambda x, w, k: _apply(_windows(x, k), _at_the_neighbour(w))),
     ("the channels are mixed: unfold gives C * k*k values, the channel outside and the tap inside",
      lambda x, w, k: _apply(_taps_before_channels(x, k), w)),
+    ("unfold keeps the channel outside and the tap inside: order heads, C / heads, k*k, not heads, k*k, C / heads",
+     lambda x, w, k: _apply(_taps_before_channels(x, k, w.shape[1]), w)),
     ("height and width are exchanged when H * W becomes two dimensions again",
      lambda x, w, k: _apply(_columns_first(x, k), w)),
     ("one kernel filters all pixels: each pixel has a kernel of its own",
@@ -216,14 +223,42 @@ def _inputs(
     return x, kernels
 
 
-def _check_operator(function: Operator) -> None:
-    """Values, shape and both gradients, for several sizes."""
+GATHERED = (
+    "compare with the steps: F.unfold(x, k, padding=k // 2); k from kernels.shape[2]; in the product, "
+    "kernels[:, :, None]: the dimension of length 1 belongs after heads"
+)
+SLICED = (
+    "compare with the steps: slices of H x W from the padded image; k from kernels.shape[2]; kernels[:, :, None, q]: "
+    "the dimension of length 1 belongs after heads"
+)
+
+
+def _said_more(function: Operator, x: Tensor, kernels: Tensor, told: str, steps: str) -> Tensor:
+    """As `call`; what torch says of shapes that do not fit gets the steps to compare with, or the mistake itself."""
+    try:
+        return call(function, x, kernels, told=told)
+    except CheckFailed as failed:
+        error = failed.__cause__
+        if not isinstance(error, RuntimeError):
+            raise
+        if steps == SLICED and re.search(r"size of tensor [ab] \(0\)", str(error)):
+            steps = "slices of the padded image start at 0: do not subtract k // 2"
+        raise CheckFailed(f"{failed}; {steps}.") from error
+
+
+def _check_operator(function: Operator, steps: str) -> None:
+    """Values, shape and both gradients, for several sizes.
+
+    Args:
+        function: what the learner wrote.
+        steps: what to compare with, where torch says that shapes do not fit.
+    """
     for case in CASES:
         batch, channels, heads, height, width, k = case
         x, kernels = _inputs(*case)
         told = f"x {tuple(x.shape)}, kernels {tuple(kernels.shape)}"
         copies = x.clone(), kernels.clone()
-        answer = call(function, x, kernels, told=told)
+        answer = _said_more(function, x, kernels, told, steps)
         for name, given, before in zip(("x", "kernels"), (x, kernels), copies, strict=True):
             if not torch.equal(given, before):
                 raise CheckFailed(f"your function changes the {name} that it is given: avoid in-place operations.")
@@ -327,8 +362,9 @@ def exercise_2(dynamic_conv_unfold: Operator) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(dynamic_conv_unfold, "dynamic_conv2d", "dynamic_conv2d_reference")
     with _Watch() as watch:
-        _check_operator(dynamic_conv_unfold)
+        _check_operator(dynamic_conv_unfold, GATHERED)
     _own_work(watch)
     passed(f"{len(CASES)} sizes (k = 1, 3, 5, 7; one head to four) and both gradients equal the formula.")
 
@@ -365,8 +401,9 @@ def exercise_4(dynamic_conv_shifts: Operator) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(dynamic_conv_shifts, "dynamic_conv2d", "dynamic_conv2d_reference")
     with _Watch() as watch:
-        _check_operator(dynamic_conv_shifts)
+        _check_operator(dynamic_conv_shifts, SLICED)
     _own_work(watch)
 
     channels, heads, side, k = 16, 2, 12, 7
@@ -452,6 +489,7 @@ def exercise_3(mass_inside: Callable[[Tensor], Tensor]) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(mass_inside, "kernel_in_bounds")
     for heads, k, height, width in ((2, 7, 5, 6), (3, 3, 5, 4), (1, 1, 3, 2), (2, 7, 1, 9)):
         generator = torch.Generator().manual_seed(0)
         kernels = torch.randn(heads, k * k, height, width, generator=generator).mul(2).softmax(1)
@@ -517,7 +555,7 @@ def exercise_3(mass_inside: Callable[[Tensor], Tensor]) -> None:
 
 TRUE = {
     "A": "the average over all pixels does not know where they are, and the kernel is made from it alone",
-    "C": "a 1 x 1 convolution treats every pixel alike, so logits, kernels and output move along with the features",
+    "C": "one kernel for all pixels is a special case of one per pixel; section 3 compared it with F.conv2d",
     "F": "each side of a border can average its own side only; section 3 measured it",
     "G": "an average of equal numbers is that number, but at the border a part of the weight meets zeros outside",
 }
@@ -525,8 +563,8 @@ FALSE = {
     "B": "a pixel's kernels come from a learnt 1 x 1 convolution whose weights all pixels share; only the *result*, "
          "the kernels, grows with the image",
     "D": "an average never exceeds its largest input, however the kernel was made",
-    "E": "the blocks stay where they are when the image moves by half a block: other pixels are averaged together, and "
-         "other kernels come out",
+    "E": "in section 3's table they leave 60 % of the error, one Gaussian for all pixels 48 %; what counts is that the "
+         "two sides of a border have different kernels, and a block has one kernel for both",
     "H": "the neighbours are never gathered, but the kernels themselves, heads * k*k * H * W numbers, are still there",
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, own_lines, passed
 
 
 def _kernel(k: int, weights: dict[tuple[int, int], float]) -> Tensor:
@@ -82,6 +82,7 @@ def exercise_1(displacement: Callable[[Tensor], Any]) -> None:
     """
     from scipy.ndimage import center_of_mass
 
+    own_lines(displacement, "kernel_displacement")
     what = "(dy, dx)"
     cases = [
         ("7 x 7, all weight one row down and two columns to the right", _kernel(7, {(1, 2): 1.0}), (1.0, 2.0)),
@@ -175,6 +176,7 @@ def exercise_2(ellipse: Callable[[Tensor], Any]) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(ellipse, "kernel_ellipse", "kernel_covariance", "kernel_displacement")
     what = "(major, minor, angle)"
     slanted = {(-1, -2): 0.25, (0, 0): 0.5, (1, 2): 0.25}
     aside = {(0, 1): 0.25, (0, 2): 0.5, (0, 3): 0.25}
@@ -273,10 +275,10 @@ def _stretched(answers: Sequence[Sequence[float]], cases: Sequence[tuple[Tensor]
         (sizes(lambda a, b: (a * a / 49, b * b / 49)), "you averaged over the taps (mean), and the root is missing"),
         (sample, "the weights sum to 1 and are no sample: no n - 1 (torch.cov: correction=0, np.cov: ddof=0)"),
         *((lambda kernel, order=order: diagonal(kernel, order),
-           "the diagonal of C is the spread along x and y; the axes of the ellipse are C's eigenvalues")
+           "the diagonal of Sigma is the spread along x and y; the axes of the ellipse are Sigma's eigenvalues")
           for order in (1, -1)),
         (lambda kernel: sorted(diagonal(kernel, 1), reverse=True),
-         "the diagonal of C is the spread along x and y; the axes of the ellipse are C's eigenvalues"),
+         "the diagonal of Sigma is the spread along x and y; the axes of the ellipse are Sigma's eigenvalues"),
     ]  # fmt: skip
     if not all(_near(answer[:2], _axes(*case)[:2]) for answer, case in zip(answers, cases, strict=True)):
         named = _named([answer[:2] for answer in answers], cases, wrong_sizes, _near)
@@ -284,7 +286,7 @@ def _stretched(answers: Sequence[Sequence[float]], cases: Sequence[tuple[Tensor]
             _near(sorted(answer[:2]), sorted(_axes(*case)[:2])) for answer, case in zip(answers, cases, strict=True)
         ):
             return "the longer axis must always come first (np.linalg.eig does not sort; eigh does, upwards)"
-        return named or "half axes are the roots of the eigenvalues of C, with offsets from the centre of mass"
+        return named or "half axes are the roots of the eigenvalues of Sigma, with offsets from the centre of mass"
 
     def turned(change: Callable) -> Callable:
         return lambda kernel: change(_axes(kernel)[2])
@@ -295,12 +297,12 @@ def _stretched(answers: Sequence[Sequence[float]], cases: Sequence[tuple[Tensor]
         (turned(lambda t: math.pi / 2 - t), "x and y are swapped in the angle: it starts at +x (columns) and goes "
                                             "towards +y (rows); atan2 takes y first"),
         (turned(lambda t: -t), "the angle turns the wrong way: it goes from +x (right) towards +y, which is down"),
-        (turned(lambda t: 2 * t), "atan2(2 C_xy, C_xx - C_yy) is twice the angle: halve it"),
+        (turned(lambda t: 2 * t), "atan2(2 xy, xx - yy) is twice the angle: halve it"),
         (turned(lambda t: math.atan2(math.sin(2 * t) / 2, math.cos(2 * t)) / 2), "a 2 is missing: "
-                                                                                 "atan2(2 C_xy, C_xx - C_yy) / 2"),
-        (turned(lambda t: math.pi / 4 - t), "atan2 takes y first: atan2(2 C_xy, C_xx - C_yy) / 2"),
+                                                                                 "atan2(2 xy, xx - yy) / 2"),
+        (turned(lambda t: math.pi / 4 - t), "atan2 takes y first: atan2(2 xy, xx - yy) / 2"),
         (turned(lambda t: math.atan(math.tan(2 * t)) / 2), "atan of a quotient cannot tell the long axis from the "
-                                                           "short one: use atan2(2 C_xy, C_xx - C_yy) / 2"),
+                                                           "short one: use atan2(2 xy, xx - yy) / 2"),
     ]  # fmt: skip
 
     def near(answer: float, wrong: float) -> bool:
@@ -325,6 +327,7 @@ def exercise_3(passes: Callable[[Tensor, float, float], Any]) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(passes, "kernel_response")
     two = _kernel(7, {(0, -1): 0.5, (0, 1): 0.5})
     equal = torch.full((49,), 1 / 49)
     told_two = "half the weight one to the left, half one to the right"
@@ -341,6 +344,8 @@ def exercise_3(passes: Callable[[Tensor, float, float], Any]) -> None:
     for answer, (about, truth, _, fy, fx) in zip(answers, cases, strict=True):
         if not _close(answer, truth):
             mistake = _named(answers, [case[2:] for case in cases], _passed_wrongly(), _close)
+            if not mistake and max(answers) - min(answers) < 1e-6:
+                mistake = "you return the same number for every kernel and every frequency"
             mistake = mistake or "|sum over the taps of K exp(-2 pi i (fy dy + fx dx))|"
             raise CheckFailed(f"{about}, fy={fy:g}, fx={fx:g}: it is {truth:.2f}, you say {answer:.2f}; {mistake}.")
     for case in (*_by_fft(5, 2), *_by_fft(3, 3)):
@@ -398,8 +403,9 @@ def _passed_wrongly() -> list[tuple[Callable, str]]:
           for change in (lambda z: z.imag, lambda z: -z.imag, lambda z: abs(z.imag))),
         *((total(lambda z: abs(z.real) + abs(z.imag), corner=c), "add the *squares* of both parts, then take the root")
           for c in (0, 3)),
-        (lambda *case: np.abs(wave(*case)).sum(), "you took abs() before the sum, where every wave has length 1: sum "
-                                                  "first, then abs()"),
+        (lambda *case: np.abs(wave(*case)).sum(), "that is 1 for every pattern: you took abs() before the sum "
+                                                  "(every wave has length 1; sum first), or you return a constant or "
+                                                  "the sum of the weights"),
         (at(lambda fy, fx: (fx, fy)), "fy and fx are swapped (or the taps are read column by column)"),
         (total(abs, turn=1.0), "2 pi is missing: fy and fx are cycles, not radians"),
         (total(abs, turn=np.pi), "pi where 2 pi belongs: one cycle is a full turn"),
@@ -537,9 +543,11 @@ def _counted_wrongly() -> list[tuple[Callable, str]]:
         return int((shifted <= seen + _TIE).sum())
 
     def independent(a: np.ndarray, b: np.ndarray, moves: list) -> float:
-        from scipy.stats import pearsonr
+        """As scipy.stats.pearsonr, whose import alone takes a second."""
+        from scipy.special import stdtr
 
-        return float(pearsonr(a.ravel(), b.ravel()).pvalue)
+        free, r = a.size - 2, _r(a, b)
+        return float(2 * stdtr(free, -abs(r) * math.sqrt(free / max(1 - r * r, 1e-15))))
 
     def piled(a: np.ndarray, b: np.ndarray, moves: list) -> float:
         controls = [a]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, own_lines, passed
 
 # --- exercise 1: pairs of files ---------------------------------------------------------------------------------------
 
@@ -180,6 +180,13 @@ def _split_checks(function: Callable, state: tuple) -> None:
                 "of a set, which differ from one Python process to the next. Number the groups in the order in which "
                 "they first appear."
             )
+    reversed_names = [f"slide_{99 - int(name[-2:])}" for name in groups]
+    for seed in range(4):
+        if sorted(_parts(function, reversed_names, share, seed)[1]) != sorted(_parts(function, groups, share, seed)[1]):
+            raise CheckFailed(
+                "the same groups under names that sort the other way round give another split: sorted(), np.unique() "
+                "and the like go by name. Number the groups in the order in which they first appear."
+            )
     for share, wanted in ((0.3, 4), (0.2, 2)):  # 3.6 and 2.4 groups
         counts = {len({groups[i] for i in _parts(function, groups, share, seed)[1]}) for seed in range(6)}
         if counts == {wanted}:
@@ -272,6 +279,7 @@ def exercise_3(summarise_masks: Callable[[list[Pair]], dict[str, float]]) -> Non
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(summarise_masks, "summarise", "evaluate_masks")
     plain = [_pair(4, 6, 2), _pair(8, 10, 6), _pair(5, 5, 5)]  # IoU 1/4, 1/2, 1
     copies = [(a.copy(), b.copy()) for a, b in plain]
     answer = _summary(summarise_masks, plain, "three images without a failure")
@@ -405,6 +413,7 @@ def exercise_4(mask_at_own_size: Callable[[np.ndarray, int, Segment], np.ndarray
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(mask_at_own_size, "to_scale", "through_the_grid")
     # Height, width, longest side; short and long side that `segment` must get. No pixel's centre lies on a border
     # between two small pixels, where rounding would decide.
     cases = [

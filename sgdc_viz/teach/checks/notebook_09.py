@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgdc_viz.nn import SGDC, SGE
-from sgdc_viz.teach.lessons import small_objects
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, own_lines, passed
 
 
 def exercise_1(sgdc_parameters: Callable[[int, int, int, int, int], int]) -> None:
@@ -26,19 +24,31 @@ def exercise_1(sgdc_parameters: Callable[[int, int, int, int, int], int]) -> Non
     Raises:
         CheckFailed: naming what was forgotten.
     """
-    sizes = [(16, 8, 4, 7, 4), (24, 16, 4, 7, 4), (12, 5, 3, 3, 2), (8, 1, 2, 5, 1), (20, 16, 1, 1, 3)]
-    for dim, guidance, heads, k, ratio in sizes:
-        told = f"dim={dim}, guidance_channels={guidance}, heads={heads}, kernel_size={k}, mlp_ratio={ratio}"
-        answer = call(sgdc_parameters, dim, guidance, heads, k, ratio, told=told)
+    own_lines(sgdc_parameters, "SGDC")
+    names = ("dim", "guidance_channels", "heads", "kernel_size", "mlp_ratio")
+    # The first sizes are such that different parts have different numbers of parameters: mlp_ratio=4, for example,
+    # would give the MLP's first bias as many as two norms have.
+    sizes = [(16, 11, 4, 7, 7), (24, 16, 4, 7, 4), (12, 5, 3, 3, 2), (8, 1, 2, 5, 1), (20, 16, 1, 1, 3)]
+    usual = {"guidance_channels": 16, "heads": 4, "kernel_size": 7, "mlp_ratio": 4}
+    for size in sizes:
+        now = dict(zip(names, size, strict=True))
+        told = ", ".join(f"{name}={value}" for name, value in now.items())
+        answer = call(sgdc_parameters, *size, told=told)
         if isinstance(answer, bool) or not isinstance(answer, int | np.integer):
             raise CheckFailed(f"{told}: the answer must be a whole number, got {answer!r}.")
-        block = SGDC(dim, guidance, heads, k, ratio)
-        truth = sum(p.numel() for p in block.parameters())
-        if answer != truth:
-            raise CheckFailed(
-                f"{told}: the block has {truth} parameters, you count {answer}; {_forgotten(block, answer)}"
-            )
-    passed("All five blocks: two projections, a depthwise convolution, two norms, the MLP and two layer scales.")
+        block = SGDC(*size)
+        truth = _count(block)
+        if answer == truth:
+            continue
+        for name, value in usual.items():
+            if now[name] != value and answer == _count(SGDC(**{**now, name: value})):
+                raise CheckFailed(f"{told}: your number is right for {name}={value} only; use the argument {name}.")
+        raise CheckFailed(f"{told}: the block has {truth} parameters, you count {answer}; {_forgotten(block, answer)}")
+    passed("All five settings: two projections, a depthwise convolution, two norms, the MLP and two layer scales.")
+
+
+def _count(block: SGDC) -> int:
+    return sum(p.numel() for p in block.parameters())
 
 
 def _forgotten(block: SGDC, answer: int) -> str:
@@ -46,24 +56,34 @@ def _forgotten(block: SGDC, answer: int) -> str:
     count = {name: p.numel() for name, p in block.named_parameters()}
     truth, d, taps = sum(count.values()), block.dim, block.kernel_size**2
     biases = sum(n for name, n in count.items() if name.endswith("bias") and not name.startswith("norm"))
-    hidden = block.mlp[0].out_channels
+    m = block.mlp[0].out_channels
+    attn = count["attn.bias"]
     off = {  # what is missing from the answer -> the mistake
-        4 * d: "the two norms are missing: a scale and a shift a channel each.",
-        2 * d: "2 * dim numbers are missing: the two layer scales, one number a channel each?",
-        6 * d: "norms (scale and shift, two of them) and layer scales (two) are missing.",
+        d: "dim too few: the bias of dwconv, of proj_guidance or of the MLP's second layer, or one of ls1 and ls2?",
+        2 * d: "2 * dim too few: the two layer scales (ls1 and ls2, one number a channel each), or one of the norms?",
+        4 * d: "4 * dim too few: the two norms are missing (a scale and a shift a channel, each)?",
+        6 * d: "6 * dim too few: norms (scale and shift, two of them) and layer scales (two) are missing?",
         biases: "the biases are missing: every convolution here has one number an output channel more.",
-        d * d + d: "there are two gates, one for each branch: a1 and a2 have d channels each.",
+        attn: "the bias of attn is missing: one number for each of its 2 * dim + heads * k * k output channels.",
+        m: "the bias of the MLP's first layer is missing: one number for each of its m output channels.",
+        m + d: "the two biases of the MLP are missing: m and dim numbers.",
+        d * d + d: "there are two gates, one for each branch: a1 and a2 have dim channels each.",
+        -(d * d + d): "a 1 x 1 convolution from dim to dim too many: there are two gates, and two layers in the MLP.",
         (d + 1) * block.heads * (taps - block.kernel_size): "a k x k kernel has k * k weights, not k.",
         (d + 1) * (block.heads - 1) * taps: "each head has a kernel of its own: the heads are not counted.",
         9 * d + d - (9 * d * d + d): "the 3 x 3 convolution is depthwise: 9 weights a channel, not for each pair.",
+        9 * d: "the 9 weights a channel of the depthwise 3 x 3 convolution are missing.",
+        9 * d - taps * d: "dwconv is 3 x 3 whatever kernel_size is: 9 weights a channel, not k * k.",
         count["proj_guidance.weight"] + d: "the projection of the guidance is missing.",
-        2 * d * hidden + hidden + d: "the MLP is missing.",
-        d * hidden + d: "the MLP has two layers: up to mlp_ratio * d channels, and back.",
-        2 * d * hidden - 2 * d * d + hidden - d: "the MLP is wider inside: mlp_ratio * d channels.",
+        d * m + m + m * d + d: "the MLP is missing.",
+        d * m + d: "the MLP has two layers: up to mlp_ratio * dim channels, and back.",
+        -(m * m + m): "the MLP has two layers, dim -> m -> dim: you count a third.",
+        2 * d * m - 2 * d * d + m - d: "the MLP is wider inside: mlp_ratio * dim channels.",
         10 * d: "the depthwise 3 x 3 convolution is missing.",
     }  # fmt: skip
     missing = truth - answer
-    return off.get(missing, "write down each sub-module with its shape: print(SGDC(16)) lists them.")
+    more = f"that is {abs(missing)} too {'few' if missing > 0 else 'many'}; write down each part with its shape, "
+    return off.get(missing, more + "print(SGDC(16)) lists them.")
 
 
 def exercise_3(object_recall: Callable[[np.ndarray, np.ndarray], float]) -> None:
@@ -75,6 +95,7 @@ def exercise_3(object_recall: Callable[[np.ndarray, np.ndarray], float]) -> None
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(object_recall, "object_recall")
     objects = np.zeros((6, 9), np.int64)
     objects[0:2, 0:2], objects[0:2, 2:4], objects[3:6, 0:9] = 1, 2, 7  # 4 pixels, 4 beside them, 27; numbers with gaps
     blank = np.zeros(objects.shape, bool)
@@ -96,22 +117,28 @@ def exercise_3(object_recall: Callable[[np.ndarray, np.ndarray], float]) -> None
             1 / 3: "touching objects are two: use their numbers, not the connected parts of the mask.",
             3 / 4: "the background (0) is no object.",
         }),
+        (~blank, objects, 1.0, "the mask covers everything", dict.fromkeys((0.0, 1 / 3), "you divide by the union: "
+            "what is marked beyond an object does not count against it here; divide by the object's own pixels.")),
         (half, objects, 1 / 3, "object 1 is covered to exactly one half, object 7 to less", {
             0.0: "exactly one half is enough: at least, >=.",
             2 / 3: "one pixel is not enough: at least half of the object's pixels must be in the mask.",
-        }),
-        (~blank, objects, 1.0, "the mask covers everything", {
-            0.0: "what is marked beyond an object does not count against recall.",
+            (1 / 2 + 12 / 27) / 3: "that is the mean covered share: ask of each object whether at least half is "
+            "covered, then take the share of those.",
         }),
         (blank, objects, 0.0, "the mask is empty", {}),
         (large, objects.astype(np.uint8), 1 / 3, "the numbers are uint8", {}),
         (large[:, :5], objects[:, :5] > 3, 1.0, "a single object, given as True and False", {}),
     ]  # fmt: skip
-    for mask, instances, truth, told, mistakes in cases:
-        answer = _real(call(object_recall, mask.copy(), instances, told=told), told)
+    answers = [
+        _real(call(object_recall, mask.copy(), instances, told=told), told) for mask, instances, _, told, _ in cases
+    ]
+    if len({*answers}) == 1:
+        raise CheckFailed(f"{answers[0]:.3g} for every picture: compute it from the mask and the object numbers.")
+    for answer, (_, _, truth, told, mistakes) in zip(answers, cases, strict=True):
         if not (math.isfinite(answer) and abs(answer - truth) < 1e-6):
             why = next((m for value, m in mistakes.items() if abs(answer - value) < 1e-6), "")
-            raise CheckFailed(f"{told}: recall is {truth:.3f}, yours is {answer:.3f}{why and '; ' + why}")
+            why = "do not round" if abs(answer - truth) < 0.01 else why
+            raise CheckFailed(f"{told}: recall is {truth:.6g}, yours is {answer:.6g}{why and '; ' + why}")
     if not np.array_equal(objects, before):
         raise CheckFailed("your function changes the object numbers that it is given: work on a copy.")
     told = "there is no object"
@@ -136,10 +163,10 @@ def exercise_2(guided_stage: Callable[..., tuple[Tensor, Tensor]]) -> None:
     Raises:
         CheckFailed: naming the wire that is wrong.
     """
+    own_lines(guided_stage, "guided_stage")
     for channels, size, smaller in ((8, (10, 12), (5, 6)), (8, (9, 14), (3, 5))):
         boundary, join, block, deep, shallow = _parts(channels, size, smaller)
-        with _without_the_librarys():
-            answer = call(guided_stage, boundary, join, block, deep, shallow, told=f"deep {smaller}, shallow {size}")
+        answer = call(guided_stage, boundary, join, block, deep, shallow, told=f"deep {smaller}, shallow {size}")
         if not isinstance(answer, tuple | list) or len(answer) != 2:
             raise CheckFailed(
                 "return two things, the block's output and the boundary logits: return features, edge_logits."
@@ -155,21 +182,6 @@ def exercise_2(guided_stage: Callable[..., tuple[Tensor, Tensor]]) -> None:
         _features(features, wanted, (boundary, join, block, deep, shallow))
         _wires(features, boundary, deep, shallow)
     passed("Guidance reaches the block, boundary logits come out, and gradients flow back into both levels.")
-
-
-@contextmanager
-def _without_the_librarys() -> Iterator[None]:
-    """The lesson's own function says no while an answer runs."""
-
-    def refuse(*arguments):
-        raise RuntimeError("this is the lesson's own function: write the four arrows with your own lines")
-
-    own = small_objects.guided_stage
-    small_objects.guided_stage = refuse
-    try:
-        yield
-    finally:
-        small_objects.guided_stage = own
 
 
 def _parts(channels: int, size: tuple[int, int], smaller: tuple[int, int]) -> tuple:

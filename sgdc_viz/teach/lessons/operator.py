@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sgdc_viz.data.synthetic import synthetic_nuclei
 from sgdc_viz.nn import dynamic_conv2d
-from sgdc_viz.views import Box, Figure, Picture, Scale, panels, square
+from sgdc_viz.views import Box, Figure, Picture, Scale, curves, heat, panels, square
 
 BRIGHTNESS = Scale("brightness", 0, 1, "gray")
 WEIGHT = Scale("weight of a tap", 0, 0.05, "magma")
@@ -114,7 +115,7 @@ def sharing_figure(clean: Tensor, noisy: Tensor, kernels: Tensor, block: int, pi
     if block == 1:
         name, message = "one kernel per pixel", "Every pixel has its own kernel: most of the noise goes, borders stay."
     elif block >= max(height, width):
-        name, message = "one kernel for all pixels", "All pixels share one kernel: noise goes, and so do the borders."
+        name, message = "one kernel for all pixels", "All pixels share the mean kernel: noise goes, borders too."
     else:
         name = f"one kernel per block of {block} × {block} pixels"
         message = "A block shares one kernel; where a border runs through it, the kernel takes from both sides."
@@ -174,3 +175,72 @@ def saved_numbers(forward: Callable[[], Tensor]) -> Saved:
         forward()
     sizes = (tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in kept.values())
     return Saved(sorted(sizes, reverse=True))
+
+
+# --- pictures that answer a question of the notebook: what they say is not to be read before ------------------------
+
+
+def first_picture(picture: Tensor, kernel: Tensor, result: Tensor) -> Figure:
+    """A picture [H, W], a kernel [3, 3] whose only weight is right of the centre, and what it makes [H, W]."""
+    scale = Scale("value", 0, 1, "gray")
+    return panels(
+        {
+            "picture": picture.numpy(),
+            "kernel: reads the right neighbour": heat(kernel, scale),
+            "result": result.numpy(),
+        },
+        scale=scale,
+        title="A tap right of the centre",
+        message="Each pixel takes the value of its right neighbour, so the picture moves to the left.",
+        alt="The letter F, a 3 by 3 kernel whose only weight is right of the centre, and the result: the same letter, "
+        "one column further left.",
+    )
+
+
+def second_picture(images: Mapping[str, Tensor], kernels: Mapping[str, Tensor]) -> Figure:
+    """Images [1, 1, H, W] (dark, its pixels shuffled, bright) above the kernel [k, k] that was made from each."""
+    weight = Scale("weight of a tap (square-root colours)", 0, 1, "magma", power=0.5)
+    made = {f"kernel made from: {name}": kernel for name, kernel in kernels.items()}
+    return panels(
+        {name: values.squeeze().numpy() for name, values in {**images, **made}.items()},
+        columns=3,
+        scale={**dict.fromkeys(images, BRIGHTNESS), **dict.fromkeys(made, weight)},
+        title="One kernel per image",
+        message="Dark and bright image get two kernels. Shuffled, the image keeps its kernel, though nothing is left "
+        "to see.",
+        alt="Three images above the kernels made from them. The dark image and its shuffled copy get the same kernel, "
+        "all weight on the centre; the bright negative gets an almost uniform kernel that averages 7 by 7 pixels.",
+    )
+
+
+def third_picture(columns: np.ndarray, lines: Mapping[str, np.ndarray]) -> Figure:
+    """A step before and after filtering: name -> brightness along a row, [n]; columns: where, [n]."""
+    part = slice(8, 32)
+    return curves(
+        {"A blurred step": {name: (columns[part], values[part]) for name, values in lines.items()}},
+        x_label="column (pixels)",
+        y_label="brightness",
+        y_range=(-0.05, 1.05),
+        title="Can an average make a step steeper?",
+        message="One kernel for all makes the step flatter. Kernels that look to their own side make it steeper, never "
+        "higher.",
+        alt="Three curves over 24 columns. Before: a smooth step from 0 to 1. One kernel for all: flatter. Kernels "
+        "that look to their own side: a sudden jump in the middle, and never below 0 or above 1.",
+    )
+
+
+def fourth_picture(after: Mapping[str, np.ndarray]) -> Figure:
+    """A picture of ones after a uniform 7 x 7 kernel: kind of padding -> values [15, 15], zeros first."""
+    zeros = next(iter(after.values()))
+    middle = len(zeros) // 2
+    return panels(
+        after,
+        scale=Scale("value after filtering (1 before)", 0, 1),
+        title="A constant picture, filtered with a uniform 7 × 7 kernel",
+        message="With zeros outside, a frame three pixels wide loses value. The two other kinds keep the picture "
+        "constant.",
+        summary=f"Mass inside with zeros: {zeros[0, 0]:.0%} in a corner, {zeros[0, middle]:.0%} at a side, "
+        f"{zeros[middle, middle]:.0%} inside.",
+        alt="Three pictures that were 1 everywhere. With zero padding a frame of three pixels is lower, a third of the "
+        "value in the corners and 57 percent at the sides; with replicate and renormalize the picture stays constant.",
+    )
