@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -39,6 +39,30 @@ def call(function: Callable, *arguments: Any, told: str = "") -> Any:
     if answer is None or answer is ...:
         raise CheckFailed(f"{name} returns nothing: end it with `return ...`.")
     return answer
+
+
+def choose(
+    answer: Any, right: Mapping[str, str], wrong: Mapping[str, str], told: tuple[str, str], name: str = ""
+) -> None:
+    """Of the letters offered, all that are right and none that is wrong.
+
+    Args:
+        answer: what the learner chose: letters in a set, a list, a tuple or a text.
+        right, wrong: letter -> why.
+        told: what to say of a wrong letter, such as "is not supported", and of one that is missing.
+        name: of the part of the answer that holds the letters, where there are several.
+
+    Raises:
+        CheckFailed: naming the first letter too many, or why something is missing.
+    """
+    letters = sorted({*right, *wrong})
+    if not isinstance(answer, set | frozenset | list | tuple | str) or not {*map(str, answer)} <= {*letters}:
+        begin = f'"{name}" must be' if name else "return"
+        raise CheckFailed(f'{begin} a set of the letters {letters[0]} to {letters[-1]}, such as {{"A", "B"}}.')
+    for letter in sorted({*answer} & {*wrong}):
+        raise CheckFailed(f"{letter} {told[0]}: {wrong[letter]}.")
+    for letter in sorted({*right} - {*answer}):
+        raise CheckFailed(f"{told[1]}: {right[letter]}.")
 
 
 def own_lines(function: Callable, *names: str) -> None:

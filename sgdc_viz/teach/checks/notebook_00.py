@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckFailed, call, own_lines, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 Pixels = tuple[int, int]
 BlockRule = Callable[[Pixels, Pixels, int, int], bool]
@@ -306,10 +306,5 @@ def exercise_3(judgement: Callable[[], dict]) -> None:
             '"claim": one mask finds more, but nothing here says whether it is nearer to the truth: more may be found '
             "wrongly. Nor that another image or another training run would differ the same way."
         )
-    if not isinstance(needed, set | frozenset | list | tuple | str) or not {*map(str, needed)} <= {*NEEDED, *USELESS}:
-        raise CheckFailed('"needed" must be a set of the letters A to H, such as {"A", "B"}.')
-    for letter in sorted(set(needed) & set(USELESS)):
-        raise CheckFailed(f"{letter} does not help: {USELESS[letter]}.")
-    for letter in sorted(set(NEEDED) - set(needed)):
-        raise CheckFailed(f"something is missing: {NEEDED[letter]}.")
+    choose(needed, NEEDED, USELESS, ("does not help", "something is missing"), "needed")
     passed("A fair pair, truth and measures, more than one image and run, and the guidance taken away.")

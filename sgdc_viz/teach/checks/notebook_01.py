@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sgdc_viz.teach.lessons.operator import saved_numbers
 
-from .errors import CheckFailed, call, own_lines, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 Operator = Callable[[Tensor, Tensor], Tensor]
 
@@ -579,12 +579,5 @@ def exercise_5(judgement: Callable[[], set]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(judgement)
-    if not isinstance(answer, set | frozenset | list | tuple | str) or not set(answer) <= {*TRUE, *FALSE}:
-        raise CheckFailed('return a set of letters A to H, such as {"A", "B"}.')
-    chosen = set(answer)
-    for letter in sorted({*TRUE, *FALSE}):
-        if letter in FALSE and letter in chosen:
-            raise CheckFailed(f"{letter} is false: {FALSE[letter]}.")
-        if letter in TRUE and letter not in chosen:
-            raise CheckFailed(f"{letter} is true: {TRUE[letter]}.")
+    choose(answer, TRUE, FALSE, ("is false", "a true statement is missing"))
     passed("Four are true. The others are what is said most often about dynamic convolution, and is wrong.")

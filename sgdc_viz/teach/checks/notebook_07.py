@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckFailed, call, own_lines, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 
 @contextmanager
@@ -694,10 +694,5 @@ def exercise_5(supported: Callable[[], set[str]]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(supported)
-    if not isinstance(answer, set | frozenset | list | tuple | str) or not set(answer) <= {*HOLD, *FAIL}:
-        raise CheckFailed('return a set of the letters A to H, such as {"A", "B"}.')
-    for letter in sorted(set(answer) & set(FAIL)):
-        raise CheckFailed(f"{letter} is not supported: {FAIL[letter]}.")
-    for letter in sorted(set(HOLD) - set(answer)):
-        raise CheckFailed(f"a sentence that holds is missing: {HOLD[letter]}.")
+    choose(answer, HOLD, FAIL, ("is not supported", "a sentence that holds is missing"))
     passed("Used by this network, by direction and not by size, and needed most in the static gate: no more is shown.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sgdc_viz.nn import SGDC, SGE
 
-from .errors import CheckFailed, call, own_lines, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 
 def exercise_1(sgdc_parameters: Callable[[int, int, int, int, int], int]) -> None:
@@ -298,10 +298,5 @@ def exercise_4(plan: Callable[[], set[str]]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(plan)
-    if not isinstance(answer, set | frozenset | list | tuple | str) or not {*map(str, answer)} <= {*NEEDED, *USELESS}:
-        raise CheckFailed('return a set of the letters A to H, such as {"A", "B"}.')
-    for letter in sorted(set(answer) & set(USELESS)):
-        raise CheckFailed(f"{letter} spoils the test: {USELESS[letter]}.")
-    for letter in sorted(set(NEEDED) - set(answer)):
-        raise CheckFailed(f"something is missing: {NEEDED[letter]}.")
+    choose(answer, NEEDED, USELESS, ("spoils the test", "something is missing"))
     passed("Measure first, pairs of seeds, a control, both kinds of error, and every result told.")
