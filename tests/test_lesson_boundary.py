@@ -61,20 +61,51 @@ def test_projection_normalises_by_the_batch_and_leaves_the_branch_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(1.0, "nearly all are stuck open"), (0.6, "hardly any is stuck"), (None, "many are stuck")]
-)
+    ("value", "words"),
+    [(1.0, "nearly all are stuck open"), (0.6, "most stay under 0.65"), (0.8, "hardly any is stuck"),
+     (None, "many are stuck")],
+)  # fmt: skip
 def test_gate_figure_counts_what_is_stuck(value, words):
     gate = torch.full((1, 3, 8, 8), 0.7 if value is None else value)
     if value is None:
         gate[:, :, :4] = 1.0
+    gate[:, 1] = gate[:, 0] - 0.001  # the map shows the first channel, not the mean
     figure = lesson.gate_figure(np.zeros((16, 16, 3), np.uint8), gate, "32 channels", window=(0, 0, 8, 8))
     assert words in figure.message and words in figure.alt
-    plot = next(cell for cell in figure.cells[0] if isinstance(cell, Plot))
+    _, shown, plot = figure.cells[0]
+    assert isinstance(plot, Plot) and np.array_equal(shown.pixels, gate[0, 0].numpy())
+    assert shown.scale.high == (0.75 if value == 0.6 else 1.0)
     (line,) = plot.series
     assert line.y[1:-1].sum() == pytest.approx(100)  # shares, without the two ends of the line
-    stuck = {1.0: "100 %", 0.6: "0 %", None: "50.0 %"}[value]
-    assert f"Over 0.999: {stuck}" in figure.summary and "of all of it" in figure.summary
+    stuck = {1.0: "100 %", 0.6: "0 %", 0.8: "0 %", None: "50.0 %"}[value]
+    assert f"Over 0.99: {stuck}" in figure.summary and "of all of it" in figure.summary
     assert figure.to_png()[:4] == b"\x89PNG"
+
+
+def test_a_few_values_of_many_are_not_written_with_powers_of_ten():
+    gate = torch.full((1, 1, 64, 64), 0.55)
+    gate[0, 0, 0, 0] = 1.0
+    figure = lesson.gate_figure(np.zeros((128, 128, 3), np.uint8), gate, "1 channel")
+    assert "Over 0.99: under 0.1 % of" in figure.summary and figure.message.startswith("Hardly any value")
+
+
+def test_alt_text_tells_of_each_gate():
+    values = {"channels: 1": 0.8, "channels: 4": 0.9, "channels: 256": 1.0, "channels: each alone / 8": 0.55}
+    gates = {name: torch.full((1, 2, 4, 4), value) for name, value in values.items()}
+    told = lesson.three_states(gates)
+    assert "channels: 256: Of the gate's values, nearly all are stuck open. Median 1.00." in told
+    assert "works weakly. Median 0.55." in told and "channels: 4" not in told
+
+
+def test_shrunk_figure_shows_the_same_part_of_all():
+    line = torch.zeros(16, 16)
+    line[5, 4:12] = 1
+    small = {"nearest": torch.zeros(1, 1, 4, 4), "max": F.max_pool2d(line[None, None], 4)}
+    figure = lesson.shrunk_figure(line, small, (slice(4, 12), slice(4, 16)))
+    full, nearest, largest = (cell.pixels[..., 0] > 0 for cell in figure.cells[0])
+    assert np.array_equal(full, line[4:12, 4:16].numpy() > 0)
+    assert nearest.shape == largest.shape == (2, 3) and not nearest.any()
+    assert largest.tolist() == [[True, True, False], [False] * 3]
 
 
 def test_black_white():

@@ -158,6 +158,35 @@ def last_blocks_left_out(x, p):
     return means
 
 
+def _looped(x, p, rows, columns, means):
+    for top in range(0, rows, p):
+        for left in range(0, columns, p):
+            here = (..., slice(top, top + p), slice(left, left + p))
+            means[here] = x[here].mean((-2, -1), keepdim=True)
+    return means
+
+
+def columns_over_h(x, p):
+    return _looped(x, p, x.shape[-2], x.shape[-2], torch.zeros_like(x))
+
+
+def columns_over_h_in_a_copy(x, p):
+    return _looped(x, p, x.shape[-2], x.shape[-2], x.clone())
+
+
+def rows_over_w(x, p):
+    return _looped(x, p, x.shape[-1], x.shape[-1], torch.zeros_like(x))
+
+
+def h_and_w_exchanged(x, p):
+    return _looped(x, p, x.shape[-1], x.shape[-2], torch.zeros_like(x))
+
+
+def only_whole_blocks_written(x, p):
+    h, w = x.shape[-2:]
+    return _looped(x, p, h // p * p, w // p * p, torch.zeros_like(x))
+
+
 def mean_of_everything_in_a_block(x, p):
     means = torch.zeros_like(x)
     for top in range(0, x.shape[-2], p):
@@ -421,6 +450,33 @@ def cut_blocks_left_out(values, p):
     return by_bincount(values[:h, :w], p) if h and w else by_bincount(values, p)
 
 
+def _inside(values, p, rows, columns):
+    inside = 0.0
+    for top in range(0, rows, p):
+        for left in range(0, columns, p):
+            block = values[top : top + p, left : left + p]
+            if block.size:
+                inside += ((block - block.mean()) ** 2).sum()
+    return inside / ((values - values.mean()) ** 2).sum() if values.var() > 1e-12 else 0.0
+
+
+def cut_blocks_skipped(values, p):
+    h, w = values.shape
+    return _inside(values, p, h - p + 1, w - p + 1)
+
+
+def h_and_w_exchanged_3(values, p):
+    return _inside(values, p, values.shape[1], values.shape[0])
+
+
+def columns_over_h_3(values, p):
+    return _inside(values, p, values.shape[0], values.shape[0])
+
+
+def rows_over_w_3(values, p):
+    return _inside(values, p, values.shape[1], values.shape[1])
+
+
 def padded_with_zeros(values, p):
     h, w = values.shape
     return by_bincount(np.pad(values, ((0, -h % p), (0, -w % p))), p)
@@ -631,6 +687,11 @@ EXERCISES = {
             ("rows alone", rows_only, "along one direction alone"),
             ("only whole blocks averaged", whole_blocks_only, "average what is left of them"),
             ("the last blocks left out", last_blocks_left_out, "never written"),
+            ("cut blocks never written", only_whole_blocks_written, "cut off at the right and bottom are missing"),
+            ("columns looped over the height", columns_over_h, "loop over columns must run over W"),
+            ("the same, into a copy of x", columns_over_h_in_a_copy, "loop over columns must run over W"),
+            ("rows looped over the width", rows_over_w, "loop over rows must run over H"),
+            ("height and width exchanged", h_and_w_exchanged, "loop over columns must run over W"),
             ("images and channels averaged in one go", mean_of_everything_in_a_block, "images and channels too"),
             ("subsampled", first_pixel, "first pixel of each block"),
             ("blocks overlap", overlapping, "do the blocks overlap"),
@@ -686,6 +747,10 @@ EXERCISES = {
             ("one variance with ddof 1", one_less, "one pixel less \\(ddof=1"),
             ("no squares", absolute, "not their squares"),
             ("cut blocks left out", cut_blocks_left_out, "border are left out"),
+            ("cut blocks skipped", cut_blocks_skipped, "cut off at the right and bottom are missing"),
+            ("height and width exchanged", h_and_w_exchanged_3, "rows run over H, columns over W"),
+            ("columns looped over the height", columns_over_h_3, "rows run over H, columns over W"),
+            ("rows looped over the width", rows_over_w_3, "rows run over H, columns over W"),
             ("zeros beyond the border", padded_with_zeros, "zeros beyond the border"),
             ("inside divided by between", inside_by_between, "part between the blocks: divide by all"),
             ("percent", percents, "in percent"),
@@ -728,7 +793,7 @@ EXERCISES = {
             ("what the kernel forgets, the prediction forgets", judge("yes", {"A"}), "made from more than kernels"),
             ("softmax makes kernels per pixel", judge("no", {"A", "B", "C", "D", "F"}), "B is no way through"),
             ("gates per channel know the place", judge("no", {"A", "C", "D", "E", "F"}), "E is no way through"),
-            ("the edge map enters the block", judge("no", {"A", "C", "D", "F", "G"}), "G is no way through"),
+            ("the boundary map enters the block", judge("no", {"A", "C", "D", "F", "G"}), "G is no way through"),
             ("upsampling brings detail back", judge("no", {"A", "C", "D", "F", "H"}), "H is no way through"),
             ("what is filtered was averaged too", judge("no", {"C", "D", "F"}), "the value v is the layer norm"),
             ("no static branch", judge("no", {"A", "D", "F"}), "static branch"),

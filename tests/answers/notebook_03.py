@@ -590,6 +590,23 @@ def half_loss(logits, target):
     return (w * each).sum() / w.sum()
 
 
+def exchanged(logits, target):
+    w = 1 + (weight_of(target) - 1) * target
+    return (w * bce(target, logits, reduction="none")).sum() / w.sum()
+
+
+def exchanged_plain(logits, target):
+    return bce(target, logits)
+
+
+def always_ten(logits, target):
+    return _normalised(logits, target, 10)
+
+
+def always_ten_mean(logits, target):
+    return bce(logits, target, pos_weight=torch.tensor(10.0))
+
+
 def negative(logits, target):
     return -by_branch(logits, target)
 
@@ -661,8 +678,9 @@ EXERCISES = {
         ],
     ),
     "exercise_3": Exercise(
-        right=[by_pad, by_scipy, by_library],
+        right=[by_pad, by_scipy],
         wrong=[
+            ("the library's own function", by_library, "library's own version"),
             ("binary mask", from_mask, "border between the two objects is lost"),
             ("inner border only", width_one, "inner border, width 1"),
             ("plain gradient", two_wide, "two pixels wide"),
@@ -700,8 +718,8 @@ EXERCISES = {
             ("ratio upside down", upside_down, "upside down"),
             ("weight on the rest", on_the_rest, "wrong class"),
             ("upside down, then clipped", upside_down_clipped, "upside down and the clip"),
-            ("all by edges", all_by_edges, "not all / edge"),
-            ("one added", one_more, "1 too large|not all / edge"),
+            ("all by edges", all_by_edges, "not all / #"),
+            ("one added", one_more, "1 too large|not all / #"),
             ("image by image", image_by_image, "each image by itself"),
             ("weights image by image", weights_by_image, "each image by itself"),
             ("mean of class means", class_means, "classes' means"),
@@ -713,13 +731,17 @@ EXERCISES = {
             ("sigmoid twice", sigmoid_twice, "sigmoid is taken twice"),
             ("logarithm of the sigmoid", of_probabilities, "runs out of digits"),
             ("small number in the logarithm", with_small_number, "runs out of digits"),
-            ("0 edges: NaN", empty_is_nan, "number of edge pixels, which is 0"),
+            ("0 edges: NaN", empty_is_nan, "number of boundary pixels, which is 0"),
             ("0 edges: no loss", empty_is_free, "still teach"),
             ("not added up", not_added, "must be one number"),
             ("a Python number", as_number, "let gradients through"),
             ("cut off from autograd", loss_detached, "no gradient"),
             ("half cut off", half_loss, "gradient is not"),
             ("sign turned round", negative, "sign is turned round"),
+            ("arguments exchanged", exchanged, "binary_cross_entropy_with_logits\\(logits, target\\)"),
+            ("arguments exchanged, no weight", exchanged_plain, "arguments are exchanged"),
+            ("the limit as weight", always_ten, "10 is the limit, not the weight"),
+            ("the limit as weight, divided by pixels", always_ten_mean, "10 is the limit, not the weight"),
         ],
     ),
     "exercise_5": Exercise(
@@ -733,7 +755,7 @@ EXERCISES = {
             ("no truth", judge({"E", "G"}), "in its place"),
             ("nothing to compare with", judge({"C", "G"}), "beside another one"),
             ("one run", judge({"C", "E"}), "luck"),
-            ("the edge map is read", judge({"C", "E", "G"}, "yes"), "no block reads the edge map"),
+            ("the boundary map is read", judge({"C", "E", "G"}, "yes"), "no block reads the boundary map"),
             ("no letters", judge(set()), "something is missing"),
             ("other names", lambda: {"shows": {"C"}}, "with these two names"),
             ("neither yes nor no", judge({"C"}, "perhaps"), "yes"),

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 SOBEL_X = np.array([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
 SOBEL_Y = SOBEL_X.T
@@ -274,6 +274,7 @@ def exercise_3(edge_target_3: Callable[[Tensor], Tensor]) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(edge_target_3, "edge_target")
     square = np.zeros((12, 14), np.int64)
     square[4:9, 4:10] = 1
     _target(edge_target_3, square, "one object on background", _told_by_square)
@@ -414,17 +415,19 @@ def exercise_4(balanced_bce: Callable[[Tensor, Tensor], Tensor]) -> None:
     _bce(balanced_bce, torch.zeros_like(logits), (order < some).float(), "logits of 0 everywhere (it must be log 2)")
     _bce(balanced_bce, logits, (order < some).float(), "a batch of two images")
     few = (order < torch.tensor([2, 0]).view(2, 1, 1, 1)).float()
-    _bce(balanced_bce, logits, few, "2 edge pixels in 240: the weight stops at 10")
-    _bce(balanced_bce, logits, (order < 96).float(), "a target with more edge than not: the weight is never under 1")
-    _bce(balanced_bce, logits, torch.zeros_like(logits), "a batch without any edge (plain cross-entropy)")
+    _bce(balanced_bce, logits, few, "2 boundary pixels in 240: the weight stops at 10")
+    _bce(
+        balanced_bce, logits, (order < 96).float(), "a target with more boundary than not: the weight is never under 1"
+    )
+    _bce(balanced_bce, logits, torch.zeros_like(logits), "a batch without any boundary (plain cross-entropy)")
     _bce(balanced_bce, logits[:1, :, :5, :3], (order[:1, :, :5, :3] < 60).float(), "one image of 5 x 3 pixels")
     two = torch.zeros(1, 1, 4, 3)
     two[0, 0, 1, :2] = 1
-    _bce(balanced_bce, logits[:1, :, :4, :3], two, "2 edge pixels in 12")
+    _bce(balanced_bce, logits[:1, :, :4, :3], two, "2 boundary pixels in 12")
     sharp = torch.tensor([200.0, -200.0, 200.0, -200.0]).view(1, 1, 2, 2)
     _bce(balanced_bce, sharp, torch.tensor([1.0, 0.0, 0.0, 1.0]).view(1, 1, 2, 2), "logits of 200 and -200")
     _bce_gradient(balanced_bce, logits, (order < some).float())
-    passed("The formula's values on eight batches (few edges, many, none, large logits), and its gradient.")
+    passed("The formula's values on eight batches (few boundary pixels, many, none, large logits), and its gradient.")
 
 
 def _terms(z: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -467,8 +470,13 @@ def _bce(function: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: T
 
 def _told_by_bce(got: float, z: np.ndarray, t: np.ndarray) -> str:
     edges, n, r = t.sum(), t.size, _ratio(t)
+    exchanged = np.logaddexp(0, t) - t * z  # binary_cross_entropy_with_logits(target, logits)
+    w = np.where(t > 0, r, 1.0)
+    for wrong in ((w * exchanged).sum() / w.sum(), exchanged.mean(), (w * exchanged).mean()):
+        if abs(got - wrong) <= 1e-4 * max(1.0, abs(wrong)):
+            return "the arguments are exchanged: F.binary_cross_entropy_with_logits(logits, target)"
     if not edges and not np.isfinite(got):
-        return "you divide by the number of edge pixels, which is 0 here"
+        return "you divide by the number of boundary pixels, which is 0 here"
     if np.abs(z).max() >= 100:
         return ("log(sigmoid(z)) runs out of digits here: use F.binary_cross_entropy_with_logits, which takes logits, "
                 "or F.logsigmoid")  # fmt: skip
@@ -476,7 +484,7 @@ def _told_by_bce(got: float, z: np.ndarray, t: np.ndarray) -> str:
     plain = float(_terms(z, t).mean())
     once = 1 / (1 + np.exp(-z))
     known = [
-        (0.0, "it is 0: a batch without an edge must still teach the network to say so"),
+        (0.0, "it is 0: a batch without a boundary must still teach the network to say so"),
         (_weighted(z, t, r, mean=False) / n, "you divided by the number of pixels (what .mean() does): divide by the "
                                              "sum of the weights, so that the scale stays"),
         (_weighted(z, t, r, mean=False), "you added up and did not divide: divide by the sum of the weights"),
@@ -484,27 +492,30 @@ def _told_by_bce(got: float, z: np.ndarray, t: np.ndarray) -> str:
                                "1 ... 10"),
         (_weighted(z, t, min(raw, 10.0)), "the weight can fall under 1: clip it to 1 ... 10"),
         (_weighted(z, t, max(raw, 1.0)), "the weight has no upper limit: clip it to 1 ... 10"),
-        (_weighted(z, t, 1 / r), "the pixels that are *not* edge count more: is the ratio upside down, or is the "
-                                 "weight on the wrong class? (edge-free / edge, on the edge)"),
-        (_weighted(z, t, 1 + r), "the weight is 1 too large: edge-free / edge, not all / edge, and not 1 + that"),
-        (_weighted(z, t, float(np.clip(1 + raw, 1, 10))), "the ratio is edge-free / edge, not all / edge"),
+        (_weighted(z, t, 1 / r), "the pixels that are *not* boundary count more: is the ratio upside down, or is the "
+                                 "weight on the wrong class? (#(T=0) / #(T=1), on the boundary)"),
+        (_weighted(z, t, 1 + r), "the weight is 1 too large: #(T=0) / #(T=1), not all / #(T=1), and not 1 + that"),
+        (_weighted(z, t, float(np.clip(1 + raw, 1, 10))), "the ratio is #(T=0) / #(T=1), not all / #(T=1)"),
         (float(np.mean([_weighted(a, b, _ratio(b)) for a, b in zip(z, t, strict=True)])),
          "you balance each image by itself: count over the whole batch"),
         (_weighted(once, t, r), "the sigmoid is taken twice: binary_cross_entropy_with_logits takes logits"),
         (-_weighted(z, t, r), "the sign is turned round"),
+        (_weighted(z, t, 10.0), "10 is the limit, not the weight: w = #(T=0) / #(T=1), limited to 1 ... 10"),
+        (_weighted(z, t, 10.0, mean=False) / n, "10 is the limit, not the weight; and divide by the sum of the "
+                                                "weights, not by the number of pixels"),
         (_weighted(z, t, float(round(raw))), "the ratio is rounded: divide with /, not with // or int"),
         (_weighted(z, t, float(int(raw))), "the ratio is rounded: divide with /, not with // or int"),
         (_weighted(z, t, r) + _dice_loss(z, t), "that includes the Dice term: here the cross-entropy alone"),
         (float((np.where(t > 0, 1 - t.mean(), t.mean()) * _terms(z, t)).mean()),
-         "the weights are 1 - share and share, not divided by their sum: here edge-free / edge, limited to 1 ... 10"),
+         "the weights are 1 - share and share, not divided by their sum: here #(T=0) / #(T=1), limited to 1 ... 10"),
     ]  # fmt: skip
     if edges:
         known.append((plain, "that is plain cross-entropy: the weight is missing, or its ratio is upside down and the "
                              "clip makes it 1"))  # fmt: skip
         per = np.array([_ratio(b) for b in t]).reshape(-1, 1, 1, 1)
         w = np.where(t > 0, per, 1.0)
-        known.append((float((w * _terms(z, t)).sum() / w.sum()), "you count edges in each image by itself: count over "
-                                                                 "the whole batch"))  # fmt: skip
+        known.append((float((w * _terms(z, t)).sum() / w.sum()),
+                      "you count boundary pixels in each image by itself: count over the whole batch"))  # fmt: skip
     if not z.any() and any(abs(got - v) < 1e-2 for v in (100 * edges / n, 100 * r * edges / (r * edges + n - edges))):
         return "F.binary_cross_entropy takes probabilities, these are logits: use binary_cross_entropy_with_logits"
     for wrong, why in known:
@@ -512,7 +523,9 @@ def _told_by_bce(got: float, z: np.ndarray, t: np.ndarray) -> str:
             return why
     if not np.isfinite(got):
         return "it is not finite"
-    return "sum(w * bce) / sum(w), w = clip(edge-free / edge, 1, 10) on the edge and 1 elsewhere, over the whole batch"
+    return (
+        "sum(w * bce) / sum(w), w = clip(#(T=0) / #(T=1), 1, 10) on the boundary and 1 elsewhere, over the whole batch"
+    )
 
 
 def _bce_gradient(function: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> None:
@@ -545,7 +558,7 @@ SHOWS_NOT = {
 
 
 def exercise_5(judgement: Callable[[], dict]) -> None:
-    """What shows that a boundary branch finds boundaries, and whether the edge map enters the mask.
+    """What shows that a boundary branch finds boundaries, and whether the boundary map enters the mask.
 
     Args:
         judgement: () -> {"shows": set of letters A to H, "mask changes": "yes" or "no"}.
@@ -561,15 +574,10 @@ def exercise_5(judgement: Callable[[], dict]) -> None:
         raise CheckFailed(f'"mask changes" is {changes!r}: answer "yes" or "no", in small letters.')
     if changes == "yes":
         raise CheckFailed(
-            '"mask changes": no block reads the edge map; the guidance is made beside it, by another 1 x 1 '
-            "convolution. Erasing the edge map changes nothing."
+            '"mask changes": no block reads the boundary map; the guidance is made beside it, by another 1 x 1 '
+            "convolution. Erasing the boundary map changes nothing."
         )
-    if not isinstance(shows, set | frozenset | list | tuple | str) or not {*map(str, shows)} <= {*SHOWS, *SHOWS_NOT}:
-        raise CheckFailed('"shows" must be a set of the capital letters A to H, such as {"A", "B"}.')
-    for letter in sorted(set(shows) & set(SHOWS_NOT)):
-        raise CheckFailed(f"{letter} does not show it: {SHOWS_NOT[letter]}.")
-    for letter in sorted(set(SHOWS) - set(shows)):
-        raise CheckFailed(f"something is missing: {SHOWS[letter]}.")
+    choose(shows, SHOWS, SHOWS_NOT, ("does not show it", "something is missing"), "shows")
     passed("Truth with a tolerance on unseen images, something to compare with, several runs; and no block reads it.")
 
 

@@ -17,12 +17,13 @@ from sgdc_viz.nn.sge import SGE, ConvBNReLU
 from sgdc_viz.views import Figure, Picture, Plot, Scale, Series, boundary_score, outlines_of, panels, true_boundary
 from sgdc_viz.views.boundary_branch import thin
 from sgdc_viz.views.figure import Outline
+from sgdc_viz.views.sge_stages import OPEN
 from sgdc_viz.views.style import number
 
 SIDE = 64  # pixels of a small picture
-OPEN = 0.999  # a gate above this passes everything
 THRESHOLDS = tuple(round(0.1 * n, 1) for n in range(1, 10))
 GATE = Scale("gate (0.5 to 1)", 0.5, 1.0, "viridis")
+WEAK = Scale("gate (0.5 to 0.75)", 0.5, 0.75, "viridis")
 BOUNDARY = Scale("probability of boundary", 0.0, 1.0, "magma")
 
 
@@ -68,7 +69,7 @@ def gate_figure(
 
     Args:
         image: uint8 [H, W, 3].
-        gate: [1, channels, h, w], 0.5 to 1; the map shows the mean over channels, the curve counts all of them.
+        gate: [1, channels, h, w], 0.5 to 1; the map shows the first channel, the curve counts all of them.
         told: how this gate was made, such as "channels: 32".
         stride: image pixels per pixel of the gate.
         window: (y0, x0, y1, x1), the part to show, in image pixels; numbers and curve are of the whole image.
@@ -77,25 +78,69 @@ def gate_figure(
     counts, edges = np.histogram(values, bins=25, range=(0.5, 1.0))
     share = 100 * counts / values.size
     stuck = 100 * float((values > OPEN).mean())
-    seen = "nearly all are stuck open" if stuck > 90 else "many are stuck open" if stuck > 20 else "hardly any is stuck"
-    alt = f"Sobel gate, {told}: over {OPEN:g} on {number(stuck)} % of the values; {seen}."
+    amount = "under 0.1" if 0 < stuck < 0.1 else number(stuck)
+    narrow = np.percentile(values, 95) < WEAK.high
+    seen = _seen(values)
+    alt = f"Sobel gate, {told}: over {OPEN:g} on {amount} % of the values. {seen}"
+    which = "gate" if len(values) == 1 else f"gate (first of {len(values)} channels)"
     middles = (edges[1:] + edges[:-1]) / 2
     line = Series("share", np.r_[0.5, middles, 1.0], np.r_[share[0], share, share[-1]], 0)  # the axis ends at 0.5 and 1
     return panels(
         {
             "image": Picture(image, "The image.", window=window),
-            "gate (mean over channels)": Picture(values.mean(0), alt, GATE, stride, bar=True, window=window),
+            which: Picture(values[0], alt, WEAK if narrow else GATE, stride, bar=True, window=window),
             "": Plot("how often each value occurs", (line,), "value of the gate", "share of values, %", (0, 103), alt),
         },
         title=f"The Sobel gate, {told}",
-        message=f"Of the gate's values, {seen}.",
-        summary=f"Over {OPEN:g}: {number(stuck)} % of the values. Mean {values.mean():.2f}, standard deviation "
+        message=seen,
+        summary=f"Over {OPEN:g}: {amount} % of the values. Mean {values.mean():.2f}, standard deviation "
         f"{values.std():.2f}, smallest {values.min():.2f}. One image"
         + (", a part of it shown; numbers and curve are of all of it." if window else "."),
         alt=alt,
         columns=3,
         name="gate",
     )  # fmt: skip
+
+
+def _seen(values: np.ndarray) -> str:
+    stuck = float((values > OPEN).mean())
+    if stuck > 0.05:
+        amount = "nearly all" if stuck > 0.9 else "many" if stuck > 0.35 else "some"
+        return f"Of the gate's values, {amount} are stuck open."
+    if float((values < 0.65).mean()) > 0.5:
+        return "Hardly any value is stuck at 1, but most stay under 0.65: the gate now works weakly."
+    return "Of the gate's values, hardly any is stuck."
+
+
+def three_states(gates: dict[str, Tensor]) -> str:
+    """Alt text of the gate slider's still picture. gates: name -> values [1, channels, h, w], as in `gate_figure`."""
+    names = ("channels: 1", "channels: 256", "channels: each alone / 8")
+    return "The gate three times. " + " ".join(
+        f"{name}: {_seen(gates[name].numpy())} Median {float(gates[name].median()):.2f}." for name in names
+    )
+
+
+def shrunk_figure(line: Tensor, small: dict[str, Tensor], part: tuple[slice, slice], factor: int = 4) -> Figure:
+    """A thin target, and what is left of it after shrinking.
+
+    Args:
+        line: target [H, W] of zeros and ones.
+        small: {"nearest": ..., "max": ...}, the same shrunk by each method, [1, 1, H / factor, W / factor].
+        part: rows and columns of `line` to show, multiples of the factor.
+    """
+    cells = tuple(slice(s.start // factor, s.stop // factor) for s in part)
+    return panels(
+        {
+            "width 1, full size": black_white(line[part]),
+            f"shrunk by {factor}, nearest": black_white(small["nearest"][0, 0][cells]),
+            f"shrunk by {factor}, largest (max-pool)": black_white(small["max"][0, 0][cells]),
+        },
+        title="A thin target does not survive shrinking",
+        message="White is 1. Nearest keeps a few dots of the line; max-pooling keeps all of it, four times as wide.",
+        alt="The thin outlines of five nuclei; after shrinking with nearest only scattered cells are left; after "
+        "shrinking with max-pooling the outlines are complete but fill a large part of the nuclei.",
+        name="shrunk",
+    )
 
 
 def black_white(target: Tensor) -> np.ndarray:
@@ -124,7 +169,7 @@ def small_pictures(seeds: Iterable[int]) -> Pictures:
 
 
 class BoundaryNet(nn.Module):
-    """Four convolutions and an SGE, no decoder: image [B, 3, H, W], 0 to 1 -> edge logits [B, 1, H / 2, W / 2]."""
+    """Four convolutions and an SGE, no decoder: image [B, 3, H, W], 0 to 1 -> boundary logits [B, 1, H / 2, W / 2]."""
 
     def __init__(self, sobel_gate: str = "per_channel"):
         super().__init__()
@@ -154,7 +199,7 @@ def train(
         pictures: batches of 8 are drawn from them.
         seed: of the first weights and of the order of pictures: the same for two losses means the same start.
         steps: of Adam, learning rate 0.01.
-        width: of the edge target, 1, 3 or 5 pixels.
+        width: of the boundary target, 1, 3 or 5 pixels.
         sobel_gate: see `SGE`.
 
     Raises:
@@ -232,7 +277,7 @@ class Trained(NamedTuple):
 
 
 def train_and_score(
-    loss: Callable[[Tensor, Tensor], Tensor], pictures: Pictures, unseen: Pictures, seeds: Iterable[int] = range(3),
+    loss: Callable[[Tensor, Tensor], Tensor], pictures: Pictures, unseen: Pictures, seeds: Iterable[int] = range(2),
     **options,
 ) -> Trained:  # fmt: skip
     """Train once for each seed and score on unseen pictures. options: as for `train`."""

@@ -20,7 +20,6 @@ from sgdc_viz.views import (
     Outline,
     Picture,
     Plot,
-    PoolingStep,
     Scale,
     Series,
     curves,
@@ -29,6 +28,7 @@ from sgdc_viz.views import (
     shared_scale,
 )
 from sgdc_viz.views.overview import window_around
+from sgdc_viz.views.style import number
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as PlotlyFigure
@@ -65,22 +65,31 @@ def gain_of_average(taps: int, frequencies: np.ndarray | float) -> np.ndarray:
 
 
 # Frequencies are drawn in units of 1/8 cycle per pixel, so that the ticks at these places stand apart.
+MOST_DOTS = 9  # a line of a `Plot` has about this many markers at most
 EIGHTHS = ((0, "0"), (1, "1/8"), (2, "1/4"), (3, "3/8"), (4, "1/2"))
 
 
 def gain_figure(frequencies: np.ndarray, measured: np.ndarray, taps: int, others: Sequence[int]) -> Figure:
-    """Measured gain of one average on the curve of the formula, and the formula for other sizes.
+    """Measured gain of one average as dots on the curve of the formula, and the formula for other sizes.
 
     Args:
-        frequencies: float [n], cycles per pixel, 0 to 1/2.
+        frequencies: float [n], cycles per pixel, 0 to 1/2; up to nine of them.
         measured: float [n], amplitude after the average over amplitude before it.
         taps: pixels in the measured average.
-        others: up to four further sizes.
+        others: up to three further sizes.
+
+    Raises:
+        ValueError: more than nine frequencies: not each would be drawn.
     """
+    if len(frequencies) > MOST_DOTS:
+        raise ValueError(f"{len(frequencies)} frequencies: at most {MOST_DOTS} are drawn as dots.")
     fine = np.linspace(0, 0.5, 241)
     off = float(np.abs(measured - gain_of_average(taps, frequencies)).max())
     side = float(gain_of_average(taps, 1.5 / taps))
-    both = {f"n = {taps}": (8 * fine, gain_of_average(taps, fine)), "measured": (8 * frequencies, measured)}
+    dots = np.full((2, 2 * len(frequencies) - 1), np.nan)  # NaN between two points leaves a gap: dots, no line
+    dots[:, ::2] = 8 * frequencies, measured
+    dots[0, 1::2] = dots[0, :-1:2]
+    both = {f"n = {taps}": (8 * fine, gain_of_average(taps, fine)), "measured (squares)": (dots[0], dots[1])}
     sizes = {f"n = {n}": (8 * fine, gain_of_average(n, fine)) for n in others}
     return curves(
         {f"Average over n = {taps} pixels": both, "Other n": sizes},
@@ -93,8 +102,8 @@ def gain_figure(frequencies: np.ndarray, measured: np.ndarray, taps: int, others
         "some come back.",
         summary=f"Measured with waves on a ring of pixels; {'equal to' if off < 1e-9 else 'not'} the formula.",
         alt=f"Gain of an average over {taps} pixels: 1 at frequency 0, zero at every multiple of 1/{taps} cycles per "
-        f"pixel, with bumps between the zeros; the one at f = {1.5 / taps:.2f} reaches {side:.2f}. The measured line "
-        "lies on the formula's. The longer the average, the lower the frequency of its first zero.",
+        f"pixel, with bumps between the zeros; the one at f = {1.5 / taps:.2f} reaches {side:.2f}. The measured "
+        "squares lie on the formula's line. The longer the average, the lower the frequency of its first zero.",
         name="gain",
     )
 
@@ -163,7 +172,7 @@ def response_surface(taps: int, size: int = 49) -> tuple[PlotlyFigure, Figure]:
 def means_figure(
     image: np.ndarray, side: int, truth: np.ndarray | None = None, window: tuple[int, int, int, int] | None = None
 ) -> Figure:
-    """An image's brightness, its block means, and what the means leave out.
+    """An image's brightness, its block means, and what the means leave out. The outlines are on the first and third.
 
     Args:
         image: uint8 [H, W, 3].
@@ -177,7 +186,7 @@ def means_figure(
     bright = shared_scale("brightness, 0..1", grey[0, 0].numpy(), cmap=GREY)
     outlines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
     names = ("the image (brightness)", f"its means over {side} × {side} pixels", "lost: image minus means")
-    return panels(
+    figure = panels(
         dict(zip(names, (grey[0, 0].numpy(), means[0, 0].numpy(), lost), strict=True)),
         scale={names[0]: bright, names[1]: bright,
                names[2]: shared_scale("image minus means (grey: 0)", lost, cmap=GREY, symmetric=True)},
@@ -189,6 +198,8 @@ def means_figure(
         legend=(("truth", "true outline"),) if outlines else (),
         name="means",
     )  # fmt: skip
+    first, middle, last = figure.cells[0]  # over the means, a drawn outline is seen as if it were in them
+    return replace(figure, cells=((first, replace(middle, outlines=()), last),))
 
 
 def turn_blocks(values: np.ndarray, pool_size: int) -> np.ndarray:
@@ -366,18 +377,22 @@ def sites_figure(image: np.ndarray, run: Run, pixel: tuple[int, int], truth: np.
 def slider_still(
     pair: Pair, pixel: tuple[int, int], sizes: Sequence[int | None] = (1, 8, None), zoom: int = 3
 ) -> Figure:
-    """The pooling slider as a still picture, with short row names and a message without measured numbers.
+    """The pooling slider as a small still picture: static gate, change of the probability, surface Dice.
 
     Args:
         pixel: (row, column) in image pixels; the maps show 1/zoom of the longer side around it.
-        sizes: 2 to 4 pool sizes, the first one 1.
+        sizes: pool sizes of the curve, the first one 1. Maps: 1, the pooled network's own size, and that network.
 
     Raises:
-        ValueError: as `views.pooling`.
+        ValueError: as `views.pooling`, or without the pooled network's size.
     """
     from sgdc_viz.views import pooling
 
     steps = pair.pooling_steps(sizes)
+    *_, last = steps.values()
+    same = [i for i, step in enumerate(steps.values()) if step.pool_size == last.pool_size and not step.retrained]
+    if not same:
+        raise ValueError(f"sizes={tuple(sizes)} must hold {last.pool_size}, the size that the pooled network has.")
     figure = pooling(
         pair.image,
         steps,
@@ -385,20 +400,37 @@ def slider_still(
         truth=pair.truth,
         window=window_around(pixel, pair.image.shape[:2], zoom),
     )
-    rows = tuple(_short(step) for step in steps.values())
-    return replace(
-        figure,
-        rows=rows,
-        message="Averages make kernels and gates blocky and move the prediction at the outlines. Blue square and last "
-        "row: the network that was trained with averages.",
-    )
-
-
-def _short(step: PoolingStep) -> str:
-    if step.pool_size == 1:
-        return "1 · as trained"
-    size = "all" if step.pool_size is None else str(step.pool_size)
-    return f"{size} · {'trained so' if step.retrained else 'not retrained'}"
+    before, after, own = (figure.cells[i] for i in (0, same[0], -1))
+    size = last.pool_size
+    cells = {
+        "image": figure.lead,
+        "static gate, as trained": before[0],
+        f"static gate, {size} · not retrained": after[0],
+        f"static gate, {size} · trained so": own[0],
+        "surface Dice": figure.strip[1],
+        "probability, as trained": replace(
+            before[3], pixels=next(iter(steps.values())).probability, scale=Scale("of object", 0, 1)
+        ),
+        f"its change, {size} · not retrained": after[3],
+        f"its change, {size} · trained so": own[3],
+    }
+    still = panels(
+        {name: replace(cell, title=name, bar=True) if isinstance(cell, Picture) and cell is not figure.lead else cell
+         for name, cell in cells.items()},
+        title=figure.title,
+        message="Averages make the gates blocky and move the prediction at the outlines. Blue square and last column: "
+        "the network that was trained with averages of this size.",
+        summary="Third column: every weight as in the second, only the input of kernels and gates is averaged. One "
+        "image, one training run for each network.",
+        alt="Static gate and change of the probability, as trained, with averaged contexts and the same weights, and "
+        "of the network trained with averages. The averaged gates consist of squares; the probability changes along "
+        f"the outlines. {figure.strip[1].alt} "
+        f"Trained with pool size {size}: {number(last.metrics['nsd1'])}.",
+        legend=(*(entry for entry in figure.legend if entry[0].startswith("series-")), ("truth", "true outline")),
+        columns=4,
+        name="slider",
+    )  # fmt: skip
+    return replace(still, faithfulness=figure.faithfulness)
 
 
 def moving_disc(left: Sequence[float], size: int = 128, radius: float = 20.0) -> np.ndarray:
