@@ -58,7 +58,7 @@ def choose(
     letters = sorted({*right, *wrong})
     if not isinstance(answer, set | frozenset | list | tuple | str) or not {*map(str, answer)} <= {*letters}:
         begin = f'"{name}" must be' if name else "return"
-        raise CheckFailed(f'{begin} a set of the letters {letters[0]} to {letters[-1]}, such as {{"A", "B"}}.')
+        raise CheckFailed(f'{begin} a set of the capital letters {letters[0]} to {letters[-1]}, such as {{"A", "B"}}.')
     for letter in sorted({*answer} & {*wrong}):
         raise CheckFailed(f"{letter} {told[0]}: {wrong[letter]}.")
     for letter in sorted({*right} - {*answer}):
