@@ -834,7 +834,7 @@ EXERCISES = {
             ("the ways do not count", letters("A", "C"), "section 5"),
             ("nothing can be said", letters(), "a sentence that holds is missing"),
             ("letters that do not exist", letters("A", "Z"), "letters A to H"),
-            ("a dict", lambda: {"A": 1}, "set of the letters"),
+            ("a dict", lambda: {"A": 1}, "set of the capital letters"),
         ],
     ),
 }
