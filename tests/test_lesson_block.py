@@ -21,8 +21,9 @@ from sgdc_viz.teach.lessons.block import (
     padded,
     padding_figure,
     wake,
+    waking_figure,
 )
-from sgdc_viz.views import Figure, Heat, Picture
+from sgdc_viz.views import Figure, Picture
 
 
 class Network(torch.nn.Module):
@@ -95,9 +96,11 @@ class TestKernels:
         assert [len(row) for row in figure.cells] == [2, 2]
         for row, tap in zip(figure.cells, ("kernel_logits", "kernels"), strict=True):
             for head, cell in enumerate(row):
-                assert isinstance(cell, Heat)
                 wanted = recording[f"block.{tap}"][0, head, :, 3, 5].numpy().reshape(5, 5)
-                np.testing.assert_allclose(cell.values, wanted, rtol=1e-6)
+                np.testing.assert_allclose(cell.pixels, wanted, rtol=1e-6)
+                assert cell.bar is (head == 0)  # one colour bar for each row, since a row has one scale
+                assert (cell.boxes[0].y0, cell.boxes[0].x1) == (2, 3)  # the centre
+            assert len({cell.scale for cell in row}) == 1
 
     @pytest.mark.parametrize("pixel", [(0, 0), (7, 11)])
     def test_corners(self, pixel):
@@ -134,11 +137,19 @@ class TestPadding:
         assert ones.pixels.shape == ramp.pixels.shape == (lesson.SIDE, lesson.SIDE)
         assert abs(ramp.pixels[12, 12]) < 1e-6  # in the middle nothing is wrong
 
-    def test_renormalize_bends_a_ramp_more_than_replicate(self):
-        """As the notebook says. By hand at the left end, in pixels: means of 0 0 0 0 1 2 3 and of 0 1 2 3."""
-        ends = {p: pictures(padding_figure(p))["ramp 0 to 1: filtered − ramp"].pixels[12, 0] for p in lesson.PADDINGS}
-        assert ends["replicate"] == pytest.approx(6 / 7 / 23, rel=1e-4)
-        assert ends["renormalize"] == pytest.approx(1.5 / 23, rel=1e-4)
+    def test_how_far_each_padding_takes_a_ramp_off(self):
+        """As the notebook says. By hand: 20 to 23 over 7 for zeros at the right end; for the others at the left end, in
+        steps of the ramp, the means of 0 0 0 0 1 2 3 and of 0 1 2 3."""
+        bent = {p: pictures(padding_figure(p))["ramp 0 to 1: filtered − ramp"].pixels[12] for p in lesson.PADDINGS}
+        off = {padding: np.abs(values).max() for padding, values in bent.items()}
+        assert off["zeros"] == -bent["zeros"][-1] == pytest.approx(1 - (20 + 21 + 22 + 23) / 23 / 7, rel=1e-4)
+        assert off["replicate"] == pytest.approx(6 / 7 / 23, rel=1e-4)
+        assert off["renormalize"] == pytest.approx(1.5 / 23, rel=1e-4)
+        assert {p: round(float(v), 2) for p, v in off.items()} == {
+            "zeros": 0.47,
+            "replicate": 0.04,
+            "renormalize": 0.07,
+        }
 
     def test_unknown(self):
         with pytest.raises(ValueError, match="padding='reflect' is none of zeros, replicate, renormalize"):
@@ -146,38 +157,63 @@ class TestPadding:
 
 
 class TestWake:
+    SGD, FASTER, ADAMW = "SGD, rate 0.1", "SGD, rate 5", "AdamW, rate 0.002"
+
     def test_repeats_itself_and_leaves_the_random_numbers_alone(self):
         before = torch.random.get_rng_state()
-        assert wake("AdamW", 0.1, steps=3) == wake("AdamW", 0.1, steps=3) != wake("AdamW", 0.1, steps=3, seed=1)
+        assert wake(self.ADAMW, 0.1, 3) == wake(self.ADAMW, 0.1, 3) != wake(self.ADAMW, 0.1, 3, seed=1)
         assert torch.equal(before, torch.random.get_rng_state())
 
     def test_the_first_gradient_is_proportional_to_the_layer_scale(self):
-        small, large = (wake("SGD", scale, steps=1) for scale in (1e-6, 1e-3))
+        small, large = (wake(self.SGD, scale, steps=1) for scale in (1e-6, 1e-3))
         assert isinstance(small, Waking) and len(small.gradient) == len(small.loss) == 1
         assert large.gradient[0] / small.gradient[0] == pytest.approx(1000, rel=0.01)
         assert small.layer_scale == pytest.approx((1e-6,))
 
+    def test_who_does_not_look_at_guidance_has_a_loss_of_a_sixteenth(self):
+        """Of all c x: the error is (0.5 - (c - 1))^2 where G is positive and (c - 1)^2 elsewhere; half of each."""
+        losses = [((1.5 - c) ** 2 + (c - 1) ** 2) / 2 for c in np.linspace(0.9, 1.6, 71)]
+        assert min(losses) == pytest.approx(lesson.WITHOUT_GUIDANCE)
+
     def test_what_the_notebook_says(self):
-        """AdamW's first step takes a layer scale to the learning rate; SGD from 1e-6 moves the weights far less."""
-        assert wake("AdamW", 1e-6, steps=2).layer_scale[1] == pytest.approx(2e-3, rel=0.05)
-        moved = {(o, s): wake(o, s, steps=30).moved for o in lesson.OPTIMIZERS for s in (1e-6, 0.1)}
-        assert moved["AdamW", 1e-6] > 0.5 * moved["AdamW", 0.1]
-        assert moved["SGD", 1e-6] < 0.2 * moved["SGD", 0.1]
+        """AdamW and SGD at 5 use guidance from both starts and move equally far; SGD at 0.1 learns from neither."""
+        runs = {(how, start): wake(how, start) for how in lesson.TRAININGS for start in lesson.STARTS}
+        assert runs[self.ADAMW, 1e-6].layer_scale[1] == pytest.approx(2e-3, rel=0.05)
+        for how in (self.ADAMW, self.FASTER):
+            both = [runs[how, start] for start in lesson.STARTS]
+            assert max(run.loss[-1] for run in both) < 0.95 * lesson.WITHOUT_GUIDANCE
+            assert max(run.moved for run in both) < 1.1 * min(run.moved for run in both)
+        for start in lesson.STARTS:
+            assert runs[self.SGD, start].loss[-1] > 0.9 * runs[self.SGD, start].loss[0]
+            assert runs[self.SGD, start].moved < 0.02
+        figure = waking_figure(runs)
+        drawn(figure)
+        assert [plot.title for plot in figure.strip] == list(lesson.TRAININGS)
+        for plot in figure.strip:
+            assert [line.y[-1] for line in plot.series] == [
+                *(runs[plot.title, start].loss[-1] for start in lesson.STARTS), lesson.WITHOUT_GUIDANCE]  # fmt: skip
 
-    def test_guidance_helps_where_the_task_needs_it(self):
-        losses = wake("AdamW", 0.1).loss
-        assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:5])
+    @pytest.mark.parametrize(("training", "steps"), [("Adam", 3), ("SGD, rate 5", 0)])
+    def test_bad_arguments_are_named(self, training, steps):
+        with pytest.raises(ValueError, match=f"training='{training}', steps={steps}"):
+            wake(training, 0.1, steps)
 
-    @pytest.mark.parametrize(("optimizer", "steps"), [("Adam", 3), ("SGD", 0)])
-    def test_bad_arguments_are_named(self, optimizer, steps):
-        with pytest.raises(ValueError, match=f"optimizer='{optimizer}', steps={steps}"):
-            wake(optimizer, 0.1, steps)
+
+@pytest.mark.parametrize(("antialias", "found"), [(False, 2), (True, 8)])
+def test_a_thin_line_in_guidance_made_8_times_smaller(antialias, found):
+    """The notebook's detail of step 1: in how many of its 8 positions in a box is the line still there?"""
+    lines = torch.zeros(8, 1, 128, 128)
+    lines[range(8), :, :, range(64, 72)] = 1
+    small = torch.nn.functional.interpolate(
+        lines, size=(16, 16), mode="bilinear", align_corners=False, antialias=antialias
+    )
+    assert (small.flatten(1).amax(1) > 0).sum() == found
 
 
 def test_edited_figure_tells_the_largest_change():
     half = np.full((16, 24), 0.5, np.float32)
     changes = {"nothing": np.zeros((16, 24), np.float32), "much": np.full((16, 24), -0.25, np.float32)}
-    figure = edited_figure(IMAGE, half[::2, ::2], half[::2, ::2], half, changes, "What to see.")
+    figure = edited_figure(IMAGE, half[::2, ::2], half[::2, ::2], half, changes)
     drawn(figure)
     assert "nothing 0, much 0.25" in figure.summary and "nothing 0, much 0.25" in figure.alt
     maps = pictures(figure)

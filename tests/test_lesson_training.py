@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 import torch
 from scipy import stats
 
+from sgdc_viz.explore import watch
 from sgdc_viz.learn import TrainConfig
 from sgdc_viz.learn.losses import total_loss
 from sgdc_viz.learn.metrics import evaluate_masks
 from sgdc_viz.learn.publish import paired_difference
+from sgdc_viz.lens import kernel_entropy
 from sgdc_viz.teach.lessons import training as lesson
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "05_train_it.ipynb"
@@ -113,6 +116,10 @@ def test_loss_curves_tell_the_distance_of_two_finished_trainings():
     figure = lesson.loss_curves({"a": [3.0, 2.0], "b": [2.5, 2.0]}, 2, {"pair": ("a", "b"), "self": ("a", "a")},
                                 message="They part.")  # fmt: skip
     assert "pair: 0.25; self: 0" in figure.summary and "They part." in figure.alt
+    live = lesson.LiveTraining(steps=2)
+    live.losses |= {"a": [3.0, 2.0], "b": [2.5, 2.0]}
+    same = lesson.compared_curves(live, {"pair": ("a", "b"), "self": ("a", "a")})
+    assert same.summary == figure.summary and not any(c.isdigit() for c in same.message)
     assert lesson.distance([3.0, 2.0], [2.5, 3.0]) == 0.75
 
 
@@ -158,6 +165,7 @@ def test_targets_shows_image_mask_and_a_line_where_nuclei_touch():
     figure = lesson.targets(sample)
     _, mask, line = figure.cells[0]
     assert np.array_equal(mask.pixels, sample.mask > 0)
+    assert mask.scale == line.scale and mask.bar and line.bar
     assert set(np.unique(line.pixels)) == {0, 1} and not np.array_equal(mask.pixels, line.pixels)
     assert figure.to_png()[:4] == b"\x89PNG" and "<svg" in figure.to_html()
 
@@ -268,9 +276,27 @@ def test_seeds_figure_shows_both_arms_single_seeds_and_all_seeds():
     figure = lesson.seeds_figure(iou, more={"mine": iou["guided"][3] - iou["pooled"][3]})
     plot, chart = figure.strip
     assert [s.label for s in plot.series] == ["guided", "pooled"]
-    assert [e.label for e in chart.entries] == ["seed 0, over images", "seed 7, over images", "mine",
-                                               "first 6 seeds, over seeds", "all 10 seeds, over seeds"]  # fmt: skip
+    assert [e.label for e in chart.entries] == ["seed 0", "seed 7", "mine", "first 6 seeds", "all 10 seeds"]
     assert chart.entries[-1].value == pytest.approx(100 * (iou["guided"] - iou["pooled"]).mean())
     few = lesson.seeds_figure({arm: v[:4] for arm, v in iou.items()}, alone=(1,))
-    assert [e.label for e in few.strip[1].entries] == ["seed 1, over images", "all 4 seeds, over seeds"]
+    assert [e.label for e in few.strip[1].entries] == ["seed 1", "all 4 seeds"]
     assert figure.to_png()[:4] == b"\x89PNG" and "<svg" in figure.to_html()
+
+
+# --- what the notebook's text says of the recorded training ----------------------------------------------------------
+
+
+def test_the_film_says_what_the_notebook_says():
+    film = watch(lesson.drawn_nuclei(lesson.FIRST_TEST + 3, 1)[0].image)
+    entropy = kernel_entropy(torch.as_tensor(film.reels["guided"].kernels[0]).float()[None])
+    assert entropy.min() > 0.99
+
+    def neighbours(step, network):
+        """What is told of the kernels at the border of a nucleus: how many neighbours count, mean over heads."""
+        summary = film.training((37, 19), step, network, (step,)).summary
+        return float(re.search(rf"{step} steps: ([\d.]+)\.(?: |$)", summary)[1])
+
+    assert [neighbours(step, "guided") for step in (0, 40, 60, 600)] == [48, 34, 11, 2.4]
+    assert round(neighbours(120, "guided")) == 3 and neighbours(600, "pooled") == 43
+    iou = dict(zip(film.steps, film.reels["guided"].history.scores["iou"], strict=True))
+    assert [round(float(iou[step]), 2) for step in (120, 320, 600)] == [0.74, 0.93, 0.94]

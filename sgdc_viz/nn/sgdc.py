@@ -83,8 +83,9 @@ class SGDC(nn.Module):
         drop_path: probability of dropping a branch in training, 0 <= p < 1.
         layer_scale_init: start value of ls1 and ls2. At the released 1e-6 the block starts as an identity and its
             guidance path receives gradients of about 1e-8. How soon it wakes up is the optimizer's doing: with AdamW
-            at 2e-3 the layer scale itself grows by about that much a step, and some tens of steps do; with SGD it takes
-            a learning rate that suits the task (notebook 04 measures both). 0.1 starts it awake.
+            at 2e-3 the layer scale itself grows by about that much a step, and within some tens of steps the gradients
+            have caught up; with SGD it takes a learning rate that suits the task (notebook 04 measures both). 0.1
+            starts it awake.
         kernel_source: "structure", "semantic", "pooled" or "global" (top of this file).
         pool_size: p of "pooled", in feature pixels; unused otherwise.
         padding: what the dynamic branch sees outside the image. "zeros" is the release and weakens values at borders,

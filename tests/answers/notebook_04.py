@@ -203,6 +203,11 @@ def norm(x, weight, bias, eps=1e-6):
     return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), weight, bias, eps).permute(0, 3, 1, 2)
 
 
+def last(x, weight, bias):
+    """Normalised, and the channels still last."""
+    return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), weight, bias, 1e-6)
+
+
 def with_layer_norm(x, kernels, a_dynamic, weight, bias):
     return dynamic_conv2d(norm(x, weight, bias), kernels) * torch.sigmoid(a_dynamic)
 
@@ -430,6 +435,13 @@ def copied_weights(block, x, guidance):
     return own(x, guidance)
 
 
+def borrowed_forward(block, x, guidance):
+    """Passes the gradients too: an SGDC of one's own that borrows the block's parameters."""
+    ratio = block.mlp[0].out_channels / block.dim
+    own = SGDC(block.dim, block.guidance_channels, block.heads, block.kernel_size, ratio, padding=block.padding)
+    return torch.func.functional_call(own, dict(block.named_parameters()), (x, guidance))
+
+
 def in_place_4(block, x, guidance):
     y = forward(block, x, guidance, mlp=lambda block, x, y: y)
     x += y - x
@@ -609,6 +621,20 @@ EXERCISES = {
             ("padding renormalize", filtered(lambda k, x: k, "renormalize"), "renormalize"),
             ("padded before the norm", padded_before_norm, "pad LayerNorm"),
             ("channels last", channels_last, "permute back"),
+            ("channels not brought back before the sum", dynamic_with(lambda x, w, b: last(x, w, b)),
+             "bring them back"),
+            ("channels brought back by the same permute",
+             dynamic_with(lambda x, w, b: last(x, w, b).permute(0, 2, 3, 1)), "bring them back"),
+            ("channels brought back by transpose", dynamic_with(lambda x, w, b: last(x, w, b).transpose(1, 3)),
+             "bring them back"),
+            ("rows and channels exchanged", dynamic_with(lambda x, w, b: last(x, w, b).permute(0, 2, 1, 3)),
+             "wrong order|bring them back"),
+            ("channels brought back by reshape", dynamic_with(lambda x, w, b: last(x, w, b).reshape(x.shape)),
+             "wrong order"),
+            ("mean over the channels", dynamic_with(lambda x, w, b: norm(x, w, b).mean(1)), "keepdim"),
+            ("sigmoid of the product", gated(lambda t, a: (t * a).sigmoid()), "around the product"),
+            ("neither norm nor gate", lambda x, k, a, w, b: dynamic_conv2d(x, k), "layer norm and gate are missing"),
+            ("neither norm nor sigmoid", lambda x, k, a, w, b: dynamic_conv2d(x, k) * a, "norm and sigmoid are mis"),
             ("input changed in place", in_place_3, "changes the x"),
             ("statistics cut off from autograd", statistics_detached, "gradient at x is not"),
             ("kernels cut off from autograd", filtered(lambda k, x: k.detach()), "no gradient reaches kernels"),
@@ -618,8 +644,28 @@ EXERCISES = {
         right=[in_steps, by_parameters, through_taps],
         wrong=[
             ("the block called", lambda block, x, g: block(x, g), "build it from its parts"),
-            ("the class's forward called", lambda block, x, g: SGDC.forward(block, x, g), "build it from its parts"),
-            ("a copy of the block called", copied_weights, "no gradient reaches block"),
+            ("the class's forward called", lambda block, x, g: type(block).forward(block, x, g), "from its parts"),
+            ("the library's forward called", lambda block, x, g: SGDC.forward(block, x, g), "library's own"),
+            ("a copy of the block called", copied_weights, "library's own"),
+            ("a block of the library with these parameters", borrowed_forward, "library's own"),
+            ("returns x", lambda block, x, g: x, "friend of q3"),
+            ("returns x, copied", lambda block, x, g: x.clone(), "friend of q3"),
+            ("static branch alone on the context", block_with(static=lambda b, x, c, a: b.dwconv(c * a.sigmoid())),
+             "static branch filters x; yours filters c"),
+            ("static branch on norm1(x)", block_with(static=lambda b, x, c, a: b.dwconv(b.norm1(x) * a.sigmoid())),
+             "yours filters norm1"),
+            ("no sigmoid, static", block_with(static=lambda b, x, c, a: b.dwconv(x * a)), "sigmoid of the static"),
+            ("no sigmoid, dynamic", block_with(dynamic=lambda b, x, c, a, k: dynamic_conv2d(b.norm1(x), k, b.padding)
+                                               * a), "sigmoid of the dynamic"),
+            ("no sigmoids", block_with(static=lambda b, x, c, a: b.dwconv(x * a), dynamic=lambda b, x, c, a, k:
+                                       dynamic_conv2d(b.norm1(x), k, b.padding) * a), "sigmoids of both"),
+            ("no softmax", block_with(split=split_with(lambda z, n: z.unflatten(1, (n, -1)))), "softmax over the k"),
+            ("a scale for each branch", block_with(join=lambda b, x, c, s, u: x + ls(b, 1) * s + ls(b, 2) * u),
+             "ls2 multiplies u"),
+            ("residual scaled", block_with(join=lambda b, x, c, s, u: ls(b, 1) * (x + s + u)), "residual x is scaled"),
+            ("step 5 forgotten", block_with(join=lambda b, x, c, s, u: s + u, mlp=lambda b, x, y: y), "s \\+ u alone"),
+            ("no ls1, no MLP", block_with(join=lambda b, x, c, s, u: x + s + u, mlp=lambda b, x, y: y),
+             "ls1 and the MLP are"),
             ("guidance not resized", block_with(resize=without_resize), "larger or smaller"),
             ("nearest", block_with(resize=lambda g, x: resized(g, x, mode="nearest", align_corners=None)), "nearest"),
             ("align_corners=True", block_with(resize=lambda g, x: resized(g, x, align_corners=True)), "align_corners"),

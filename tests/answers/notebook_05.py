@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import warnings
 
 import numpy as np
 
@@ -115,6 +117,24 @@ def one_partner(runs):
     return list(found.items())
 
 
+def the_first_only(runs):
+    return by_comprehension(runs)[:1]
+
+
+def by_their_names(runs):
+    return [(a["name"], b["name"]) for a in runs for b in runs
+            if (a["name"][0], b["name"][0]) == ("g", "p") and _settings(a) == _settings(b)]  # fmt: skip
+
+
+def _differing(a, b, without=()):
+    return sum(a.get(key) != b.get(key) for key in set(a) | set(b) if key not in without)
+
+
+one_difference = _pairs_where(lambda a, b: _differing(a, b, ("name", "iou")) == 1)
+three_differences = _pairs_where(lambda a, b: _differing(a, b) <= 3)
+same_names_of_settings = _pairs_where(lambda a, b: _settings(a).keys() == _settings(b).keys())
+
+
 def whole_runs(runs):
     return [(a, b) for a in runs for b in runs if (a["name"], b["name"]) in by_keys(runs)]
 
@@ -220,6 +240,27 @@ def one_number(pred, true):
     return by_sets(pred, true)[0]
 
 
+def by_the_library(pred, true):
+    from sgdc_viz.learn.metrics import evaluate_masks
+
+    scores = evaluate_masks(pred, true)
+    return scores["iou"], scores["dice"]
+
+
+def by_two_functions_of_the_library(pred, true):
+    from sgdc_viz.learn import metrics
+
+    return metrics.iou(pred, true), metrics.dice(pred, true)
+
+
+def len_of_a_mask(pred, true):
+    return by_sets(pred, true)[0], 2 * (pred & true).sum() / (len(pred) + len(true))
+
+
+def pythons_sum(pred, true):
+    return sum(pred & true) / sum(pred | true), 2 * sum(pred & true) / (sum(pred) + sum(true))
+
+
 # --- exercise 3: border_scores(from_pred, from_true, tolerance) ------------------------------------------------------
 
 
@@ -258,6 +299,12 @@ def _far_wrong(far):
 def sorts(from_pred, from_true, tolerance):
     from_pred.sort()
     return _share(from_pred, from_true, tolerance), _far(from_pred, from_true)
+
+
+def by_the_private_functions(from_pred, from_true, tolerance):
+    from sgdc_viz.learn.metrics import _hd95, _surface_dice
+
+    return _surface_dice(from_pred, from_true, tolerance), _hd95(from_pred, from_true)
 
 
 # --- exercise 4: paired_interval(first, second, resamples, generator) ------------------------------------------------
@@ -443,6 +490,53 @@ def pairs_broken(first, second, resamples, generator):
     return d.mean(), *np.percentile(means, [2.5, 97.5])
 
 
+def both_ends_in_one(first, second, resamples, generator):
+    mean, *ends = with_choice(first, second, resamples, generator)
+    return mean, np.array(ends)
+
+
+def by_the_lesson(first, second, resamples, generator):
+    from sgdc_viz.teach.lessons import training as lesson
+
+    return lesson.interval(_defined(first, second))
+
+
+def by_the_summary(first, second, resamples, generator):
+    from sgdc_viz.learn.metrics import summarise
+
+    told = summarise([{"iou": float(value)} for value in _defined(first, second)])["iou"]
+    return told["mean"], told["low"], told["high"]
+
+
+def drawn_before_undefined_are_left_out(first, second, resamples, generator):
+    d = first - second
+    rows = d[generator.integers(len(d), size=(resamples, len(d)))]
+    means = [_defined(row, 0).mean() if np.isfinite(row).any() else math.nan for row in rows]
+    return _defined(first, second).mean(), *np.percentile(means, [2.5, 97.5])
+
+
+def jackknife(first, second, resamples, generator):
+    d = _defined(first, second)
+    return d.mean(), *np.percentile([np.delete(d, i).mean() for i in range(len(d))], [2.5, 97.5])
+
+
+def signs_turned(first, second, resamples, generator):
+    d = _defined(first, second)
+    means = (d * generator.choice([-1, 1], size=(resamples, len(d)))).mean(1)
+    return d.mean(), *np.percentile(means, [2.5, 97.5])
+
+
+def scipys_default(first, second, resamples, generator):
+    from scipy import stats
+
+    d = _defined(first, second)
+    named = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"  # by SciPy's version
+    with warnings.catch_warnings():  # where all differences are equal
+        warnings.simplefilter("ignore")
+        ends = stats.bootstrap((d,), np.mean, n_resamples=resamples, **{named: generator}).confidence_interval
+    return d.mean(), ends.low, ends.high
+
+
 # --- exercise 5: report() --------------------------------------------------------------------------------------------
 
 
@@ -475,6 +569,14 @@ EXERCISES = {
             ("any two sources make a pair", any_two_sources, "this one is semantic"),
             ("all that is not pooled is guided", everything_but_pooled, "this one is semantic"),
             ("all that is not structure is pooled", everything_but_structure, "this one is semantic"),
+            ("stops after one pair", the_first_only, "do not stop at the first"),
+            ("arms told by their names", by_their_names, "not at how a run is called"),
+            ("a missing setting is None", one_difference, "with the value None"),
+            ("counts differences, results among them", three_differences, "does not make up for it"),
+            ("settings of equal names", same_names_of_settings, "seeds differ"),
+            ("kernel_source called guided", lambda runs: [p for p in by_keys(runs) if "guided" in runs[0].values()],
+             'which is "structure" or "pooled"'),
+            ("a generator", lambda runs: (pair for pair in by_keys(runs)), "got generator"),
             ("one partner is enough", one_partner, "every fair pair counts"),
             ("runs in place of names", whole_runs, "\\*names\\*"),
             ("takes keys out of the runs", pops, "changes the runs"),
@@ -505,6 +607,11 @@ EXERCISES = {
             ("bool minus bool", bool_minus_bool, "stops with TypeError"),
             ("changes the prediction", in_place, "changes the arrays"),
             ("one number", one_number, "return \\(iou, dice\\)"),
+            ("the library's own", by_the_library, "evaluate_masks is the library's own"),
+            ("the library's own, one by one", by_two_functions_of_the_library, "is the library's own"),
+            ("Python's sum", pythons_sum, "adds rows only"),
+            ("percent", _guarded(lambda b, e, f, s, n: 100 * b / e, _dice), "not percent"),
+            ("len of a mask", len_of_a_mask, "counts its rows"),
         ],
     ),
     "exercise_3": Exercise(
@@ -538,6 +645,19 @@ EXERCISES = {
                 lambda a, b: max(sorted(s)[int(0.95 * len(s))] for s in (a, b))), "interpolate"),
             ("percentile without interpolation", _far_wrong(
                 lambda a, b: max(np.percentile(s, 95, method="lower") for s in (a, b))), "interpolate"),
+            ("percent", _share_wrong(lambda a, b, t: 100 * _share(a, b, t)), "not percent"),
+            ("near ones of one border, of all", _share_wrong(lambda a, b, t: (a <= t).sum() / (len(a) + len(b))),
+             "near pixels of \\*one\\* border"),
+            ("one border twice", _share_wrong(lambda a, b, t: 2 * (a <= t).sum() / (len(a) + len(b))), "border twice"),
+            ("borders taken as equally long", _share_wrong(
+                lambda a, b, t: ((a <= t).sum() + (b <= t).sum()) / (2 * len(a))), "equally long"),
+            ("median", _far_wrong(lambda a, b: max(np.median(a), np.median(b))), "that is a median"),
+            ("90th percentile", _far_wrong(lambda a, b: max(np.percentile(s, 90) for s in (a, b))), "90th"),
+            ("99th percentile", _far_wrong(lambda a, b: max(np.percentile(s, 99) for s in (a, b))), "99th"),
+            ("95 % of the maximum", _far_wrong(lambda a, b: 0.95 * max(a.max(), b.max())), "of the largest distance"),
+            ("percentile of percentiles", _far_wrong(
+                lambda a, b: np.percentile([np.percentile(s, 95) for s in (a, b)], 95)), "of the two percentiles; t"),
+            ("the library's own", by_the_private_functions, "is the library's own"),
             ("swapped", lambda a, b, t: (_far(a, b), _share(a, b, t)), "in this order"),
             ("sorts what it is given", sorts, "changes the arrays"),
             ("one number", lambda a, b, t: _far(a, b), "return \\(surface_dice, hd95\\)"),
@@ -582,6 +702,15 @@ EXERCISES = {
             ("not repeatable", not_repeatable, "same seed"),
             ("shuffles what it is given", shuffled_in_place, "changes the arrays"),
             ("one number", lambda a, b, n, g: float(np.mean(a - b)), "return \\(mean, low, high\\)"),
+            ("both ends in one entry", both_ends_in_one, "entry 2 of yours is an array of 2"),
+            ("the lesson's own", by_the_lesson, "interval is the library's own"),
+            ("the summary's own", by_the_summary, "summarise is the library's own"),
+            ("drawn before undefined ones are left out", drawn_before_undefined_are_left_out, "\\*before\\* you draw"),
+            ("jackknife", jackknife, "jackknife"),
+            ("signs turned", signs_turned, "no difference"),
+            ("SciPy's default", scipys_default, "BCa"),
+            ("absolute values", lambda a, b, n, g: with_choice(np.abs(a - b), np.zeros(len(a)), n, g), "absolute"),
+            ("each list sorted", lambda a, b, n, g: with_choice(np.sort(a), np.sort(b), n, g), "pairs are broken"),
         ],
     ),
     "exercise_5": Exercise(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sgdc_viz.nn import SGDC
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, own_lines, passed
 
 CLOSE = dict(rtol=1e-4, atol=1e-5)
 CUT_OFF = "no gradient flows through your function: leave out .detach(), .data, .item(), .numpy() and no_grad."
@@ -247,6 +247,9 @@ def _static_mistakes(x: Tensor, a: Tensor, weight: Tensor, bias: Tensor) -> Mist
             yield f"{mode} padding; here zeros lie outside", padded
 
 
+PERMUTE_BACK = "Are the channels first again? After layer_norm bring them back: permute(0, 3, 1, 2)."
+
+
 # --- exercise 3 ------------------------------------------------------------------------------------------------------
 
 
@@ -265,7 +268,9 @@ def exercise_3(dynamic_branch: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor]
     for batch, channels, heads, k, height, width in ((2, 6, 2, 3, 5, 6), (1, 8, 4, 5, 4, 7), (3, 4, 1, 1, 2, 3)):
         inputs = _dynamic_inputs(batch, channels, heads, k, height, width)
         told = f"for x of shape {tuple(inputs[0].shape)} and {heads} head(s) of {k} x {k} taps"
-        answer = _untouched(dynamic_branch, inputs, told, names)
+        answer = _untouched(dynamic_branch, inputs, told, names, {
+            "differ in batch or image size": PERMUTE_BACK, "needs x [B, C, H, W]": "A dimension of v is gone: keepdim.",
+        })  # fmt: skip
         _shape("u", answer, tuple(inputs[0].shape), told, {
             (batch, height, width, channels): "the channels are still last: permute back to [B, C, H, W]",
         })  # fmt: skip
@@ -359,6 +364,10 @@ def _dynamic_mistakes(x: Tensor, kernels: Tensor, a: Tensor, weight: Tensor, bia
         ("the layer norm is missing: the neighbours are those of LayerNorm(x)", x),
         ("the layer norm is missing: weight and bias alone do not make it", x * w + b),
     ]  # fmt: skip
+    last = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), weight, bias, 1e-6)  # [B, H, W, C]
+    for wrong in (last.transpose(1, 2), last.reshape(x.shape)):
+        if wrong.shape == x.shape:
+            values.append(("the channels are back in the wrong order: after layer_norm, permute(0, 3, 1, 2)", wrong))
     if x.shape[-1] == x.shape[1]:
         values += [
             ("weight and bias go along the width; they are one number per channel: [:, None, None]",
@@ -376,6 +385,9 @@ def _dynamic_mistakes(x: Tensor, kernels: Tensor, a: Tensor, weight: Tensor, bia
         ("the layer norm comes last; it must come first", _norm(_sum(x, kernels) * g, weight, bias)),
         ("the gate is missing", t),
         ("the sigmoid is missing: a are logits, the gate is sigmoid(a)", t * a),
+        ("the sigmoid is around the product: t * sigmoid(a), only a goes into it", (t * a).sigmoid()),
+        ("layer norm and gate are missing", _sum(x, kernels)),
+        ("layer norm and sigmoid are missing", _sum(x, kernels) * a),
         ("the gate is applied twice", t * g * g),
         ("the gate is applied twice, before and after the sum", _sum(v * g, kernels) * g),
         ("the gate is sigmoid(a), not 1 - sigmoid(a)", t * (1 - g)),
@@ -430,6 +442,7 @@ def exercise_4(sgdc_forward: Callable[[SGDC, Tensor, Tensor], Tensor]) -> None:
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(sgdc_forward, "SGDC", "functional_call")
     # settings of the block, batch, size of x, size of the guidance. In the first, width equals dim.
     cases = [
         (dict(dim=6, guidance_channels=2, heads=2, kernel_size=3, mlp_ratio=2), 2, (5, 6), (5, 6)),
@@ -497,15 +510,19 @@ def _formula(block: SGDC, x: Tensor, guidance: Tensor, **twist: Any) -> Tensor:
         kernels = logits.unflatten(1, (-1, heads)).transpose(1, 2).softmax(2)
     if twist.get("gates") == "exchanged":
         a1, a2 = a2, a1
-    g1, g2 = a1.sigmoid(), a2.sigmoid()
+    if twist.get("kernels") == "logits":
+        kernels = logits.unflatten(1, (heads, -1))
+    g1 = a1 if twist.get("gates") in ("static logits", "logits") else a1.sigmoid()
+    g2 = a2 if twist.get("gates") in ("dynamic logits", "logits") else a2.sigmoid()
     open_ = torch.ones_like(g1)
-    seen = context if twist.get("features") == "context" else x
+    norms = [(w[f"norm{n}.weight"], w[f"norm{n}.bias"]) for n in (1, 2)]
+    seen = context if twist.get("features") in ("context", "static from context") else x
+    seen = _norm(x, *norms[0]) if twist.get("features") == "static from value" else seen
     static = (w["dwconv.weight"], w["dwconv.bias"])
     if twist.get("gates") == "static after":
         s = _static(seen, open_, *static) * g1
     else:
         s = _static(seen, open_ if twist.get("gates") in ("no static", "none") else g1, *static)
-    norms = [(w[f"norm{n}.weight"], w[f"norm{n}.bias"]) for n in (1, 2)]
     if twist.get("norms") == "exchanged":
         norms = norms[::-1]
     elif twist.get("norms") == "norm2 twice":
@@ -533,11 +550,15 @@ def _formula(block: SGDC, x: Tensor, guidance: Tensor, **twist: Any) -> Tensor:
     both = {"s": s, "u": u, "product": s * u, "difference": s - u, "mean": (s + u) / 2}.get(
         twist.get("branches"), s + u
     )
-    y = x + {"s alone": ls1 * s + u, "u alone": s + ls1 * u}.get(twist.get("scales"), ls1 * both)
+    y = x + {"s alone": ls1 * s + u, "u alone": s + ls1 * u, "one each": ls1 * s + ls2 * u}.get(
+        twist.get("scales"), ls1 * both
+    )
     if twist.get("residual") in ("no x", "neither"):
         y = y - x
     elif twist.get("residual") == "context":
         y = y - x + context
+    elif twist.get("residual") == "scaled":
+        y = y - x + ls1 * x
     if twist.get("mlp") == "none":
         return y
     into = x if twist.get("mlp") == "from x" else y - x if twist.get("mlp") == "from branches" else y
@@ -570,10 +591,16 @@ BLOCK_MISTAKES = [
     ("the static gate is missing", dict(gates="no static")),
     ("the dynamic gate is missing", dict(gates="no dynamic")),
     ("both gates are missing", dict(gates="none")),
+    ("the sigmoid of the static gate is missing", dict(gates="static logits")),
+    ("the sigmoid of the dynamic gate is missing", dict(gates="dynamic logits")),
+    ("the sigmoids of both gates are missing", dict(gates="logits")),
+    ("the softmax over the k*k taps is missing", dict(kernels="logits")),
     ("the softmax is over the heads; it must be over the k*k taps", dict(kernels="heads")),
     ("heads are interleaved: unflatten the logits into (heads, k*k)", dict(kernels="interleaved")),
     ("both branches filter x; yours filter the context c, which only makes kernels and gates",
      dict(features="context")),
+    ("the static branch filters x; yours filters c", dict(features="static from context")),
+    ("the static branch filters x; yours filters norm1(x)", dict(features="static from value")),
     ("the dynamic branch filters LayerNorm(x); yours filters LayerNorm(c)", dict(features="value from context")),
     ("norm1 is missing: the dynamic branch filters norm1(x)", dict(norms="no norm1")),
     ("norm2 is missing: the MLP reads norm2(y)", dict(norms="no norm2")),
@@ -588,6 +615,10 @@ BLOCK_MISTAKES = [
     ("both layer scales are missing", dict(scales="none")),
     ("ls1 multiplies s alone; it belongs to the sum s + u: use brackets", dict(scales="s alone")),
     ("ls1 multiplies u alone; it belongs to the sum s + u: use brackets", dict(scales="u alone")),
+    ("ls1 multiplies s and ls2 multiplies u; ls1 belongs to s + u, ls2 to the MLP", dict(scales="one each")),
+    ("the residual x is scaled too; ls1 belongs to s + u alone", dict(residual="scaled")),
+    ("this is s + u alone: step 5 is missing", dict(residual="no x", scales="no ls1", mlp="none")),
+    ("ls1 and the MLP are missing", dict(scales="no ls1", mlp="none")),
     ("the dynamic branch is missing", dict(branches="s")),
     ("the static branch is missing", dict(branches="u")),
     ("the two branches are multiplied; they must be added", dict(branches="product")),
@@ -607,6 +638,7 @@ BLOCK_MISTAKES = [
 
 
 def _block_mistakes(block: SGDC, x: Tensor, guidance: Tensor) -> Mistakes:
+    yield "you return x: that is the friend of q3", x
     for told, twist in BLOCK_MISTAKES:
         if "resize" not in twist or guidance.shape[-2:] != x.shape[-2:]:
             yield told, _formula(block, x, guidance, **twist)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CheckFailed, call, passed
+from .errors import CheckFailed, call, own_lines, passed
 
 # --- exercise 1: fair_pairs(runs) ------------------------------------------------------------------------------------
 
@@ -32,8 +32,13 @@ def exercise_1(fair_pairs: Callable[[list[dict]], list[tuple[str, str]]]) -> Non
     g, p = _run("g0", "structure"), _run("p0", "pooled")
     cases: list[tuple[list[dict], set, str]] = [
         ([g, p], {("g0", "p0")},
-         "these two differ in nothing but kernel_source (name and iou are no settings: a result may differ)"),
+         'these two differ in nothing but kernel_source, which is "structure" or "pooled" (name and iou are no '
+         "settings: a result may differ)"),
+        ([{**g, "name": "x1"}, {**p, "name": "x2"}], {("x1", "x2")},
+         "these two make a pair; look at kernel_source, not at how a run is called"),
         ([g, {**p, "seed": 1}], set(), "their seeds differ, so they began with other weights and saw other data"),
+        ([{**g, "iou": 0.8}, {**p, "iou": 0.8, "seed": 1}], set(),
+         "their seeds differ; that their results are equal does not make up for it"),
         ([g, {**p, "steps": 1200}], set(), "their steps differ: the longer training has an advantage"),
         ([g, {**p, "data": "dermoscopy"}], set(), "their data differ"),
         ([{**g, "crop": 96}, {**p, "crop": 128}], set(),
@@ -42,6 +47,8 @@ def exercise_1(fair_pairs: Callable[[list[dict]], list[tuple[str, str]]]) -> Non
          "one has a setting (init) that the other does not have: that is a difference"),
         ([g, {**p, "init": "nuclei-pooled"}], set(),
          "one has a setting (init) that the other does not have: that is a difference, on whichever side"),
+        ([{**g, "init": None}, p], set(),
+         "one has a setting (init, with the value None) that the other does not have: .get() gives None for both"),
         ([{**g, "crop": 64}, {**p, "augment": 64}], set(),
          "the values are equal but belong to different settings: compare keys and values"),
         ([g, dict(reversed(p.items()))], {("g0", "p0")}, "in which order the settings stand does not matter"),
@@ -49,6 +56,8 @@ def exercise_1(fair_pairs: Callable[[list[dict]], list[tuple[str, str]]]) -> Non
         ([_run("s0", "semantic"), p], set(), "a pair here is structure against pooled; this one is semantic"),
         ([g, _run("s0", "semantic")], set(), "a pair here is structure against pooled; this one is semantic"),
         ([p, g], {("g0", "p0")}, "the pooled run may stand first in the list: look at all pairs, in both orders"),
+        ([g, p, _run("g1", "structure", seed=1), _run("p1", "pooled", seed=1)], {("g0", "p0"), ("g1", "p1")},
+         "two fair pairs are in this list: do not stop at the first one"),
         ([g, _run("g1", "structure", seed=1), _run("p1", "pooled", seed=1), p], {("g0", "p0"), ("g1", "p1")},
          "partners do not stand at equal places of the list: compare each guided run with each pooled run"),
         ([g, _run("g1", "structure", seed=1), p], {("g0", "p0")}, "g1 has no partner and must not appear"),
@@ -103,6 +112,7 @@ def exercise_2(overlap: Callable[[np.ndarray, np.ndarray], tuple[float, float]])
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(overlap, "evaluate_masks", "evaluate_labels", "evaluate", "iou", "dice")
     pred, true = np.zeros((4, 7), bool), np.zeros((4, 7), bool)
     pred[0, :3], true[0, 1:7] = True, True  # 3 and 6 pixels, 2 shared, 28 in all: each mistake has a value of its own
     _overlap(overlap, pred, true, "3 predicted and 6 true pixels of which 2 are shared")
@@ -150,6 +160,7 @@ def _overlap(function: Callable, pred: np.ndarray, true: np.ndarray, told: str) 
             lambda: both / (first + second)
         ),
         "you divide by the pixels of the whole image": lambda: both / pixels,
+        "len() of a mask counts its rows; count its pixels with .sum()": lambda: both / len(pred),
         "you divide by the pixels that are in one mask only (xor): the union holds the shared ones too": (
             lambda: both / one
         ),
@@ -167,6 +178,8 @@ def _overlap(function: Callable, pred: np.ndarray, true: np.ndarray, told: str) 
             raise CheckFailed(f"{head}: {'return (iou, dice) in this order' if swapped else 'that is the other one'}.")
         if name == "Dice" and abs(2 * value - wanted) < 1e-6:
             raise CheckFailed(f"{head}: the factor 2 is missing; equal masks must score 1.")
+        if abs(value - 100 * wanted) < 1e-4:
+            raise CheckFailed(f"{head}: a number from 0 to 1 is asked for, not percent.")
         if abs(value) > 1 + 1e-9 or value < 0:
             raise CheckFailed(f"{head}: no overlap is under 0 or over 1; a count overflows or is of the wrong masks.")
         for mistake, formula in mistakes.items():
@@ -197,6 +210,12 @@ def _numbers(answer: Any, names: str, count: int) -> tuple[float, ...]:
             return tuple(float(value) for value in answer)
     except (TypeError, ValueError):
         pass
+    for i, part in enumerate(answer if isinstance(answer, tuple | list) else (), 1):
+        if np.ndim(part) > 0:
+            raise CheckFailed(
+                f"return {names}, {count} single numbers; entry {i} of yours is an array of {np.size(part)}. (Python's "
+                "own sum() adds rows only, array.sum() adds everything; two ends are two entries.)"
+            )
     raise CheckFailed(f"return {names}, {count} numbers, got {type(answer).__name__} {_short(answer)}.")
 
 
@@ -218,6 +237,7 @@ def exercise_3(border_scores: Callable[[np.ndarray, np.ndarray, float], tuple[fl
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(border_scores, "surface_dice", "_surface_dice", "hd95", "_hd95", "evaluate_masks")
     zeros = np.zeros(4)
     _surface_share(border_scores, zeros, np.array([0.0, 3.0]), 1.0)
     _surface_share(border_scores, np.array([0.0, 3.0, 3.0]), zeros, 1.0)
@@ -257,6 +277,14 @@ def _surface_share(function: Callable, from_pred: np.ndarray, from_true: np.ndar
         (float((joined <= 1).mean()), "1 px is built in: use the argument tolerance"),
         (float((joined.round() <= tolerance).mean()), "do not round distances: 1.4 is more than 1"),
         (float((joined.astype(int) <= tolerance).mean()), "do not cut distances to whole numbers: 1.4 is more than 1"),
+        (100 * wanted, "a share from 0 to 1 is asked for, not percent"),
+        *((near[i] / sum(sizes), "you divide the near pixels of *one* border by the pixels of both: count the near "
+           "ones of both") for i in (0, 1)),
+        *((2 * near[i] / sum(sizes), "you count the near pixels of one border twice; count those of each border once")
+          for i in (0, 1)),
+        *((sum(near) / (2 * sizes[i]), "you take both borders to be equally long; divide by the pixels of the one plus "
+           "the pixels of the other") for i in (0, 1)),
+        (2 * min(near) / sum(sizes), "you count the smaller number twice; count the near pixels of each border once"),
         (float(sum(near)), "that is a count; divide by the number of pixels of both borders"),
         (2 * sum(near) / sum(sizes), "the factor 2 of Dice is in already: both borders are counted"),
     ]  # fmt: skip
@@ -295,9 +323,13 @@ def _direction(function: Callable) -> None:
             raise CheckFailed(f"from_pred {_list(near)}, from_true {_list(far)}: HD95 is 6, in both orders: {mistake}.")
 
 
-def _next_value(values: np.ndarray) -> float:
-    """What those take who sort and count, without interpolation."""
-    return sorted(values.tolist())[min(int(0.95 * len(values)), len(values) - 1)]
+def _near_the_place(*sides: np.ndarray) -> set[float]:
+    """What those may take who sort and count, without interpolation: a value beside the place of the percentile."""
+    found = set()
+    for values in sides:
+        place = int(0.95 * (len(values) - 1))
+        found |= set(sorted(values.tolist())[max(0, place - 1) : place + 3])
+    return found
 
 
 def _hd95(function: Callable, from_pred: np.ndarray, from_true: np.ndarray) -> None:
@@ -318,12 +350,17 @@ def _hd95(function: Callable, from_pred: np.ndarray, from_true: np.ndarray) -> N
         (max(_percentile(s, 0.05) for s in (from_pred, from_true)), "that is the 5th percentile"),
         (max(float(s.mean()) for s in (from_pred, from_true)), "that is a mean distance, not a percentile"),
         (sum(ends), "you added the two percentiles; the definition takes the larger one"),
+        (_percentile(np.array(ends), 0.95), "you took a percentile of the two percentiles; take the larger one"),
+        (max(_percentile(s, 0.5) for s in (from_pred, from_true)), "that is a median; take the 95th percentile"),
+        (max(_percentile(s, 0.9) for s in (from_pred, from_true)), "that is the 90th percentile; take the 95th"),
+        (max(_percentile(s, 0.99) for s in (from_pred, from_true)), "that is the 99th percentile; take the 95th"),
+        (0.95 * float(joined.max()), "that is 95 % of the largest distance; take the distance that 95 % do not exceed"),
         (wanted**2, "you squared the distance"),
     ]  # fmt: skip
     for value, mistake in mistakes:
         if abs(distance - value) < 1e-6:
             raise CheckFailed(f"{head}: {mistake}.")
-    if abs(distance - max(map(_next_value, (from_pred, from_true)))) < 1e-6 or distance in joined:
+    if any(abs(distance - value) < 1e-6 for value in _near_the_place(from_pred, from_true)):
         raise CheckFailed(f"{head}: interpolate between neighbouring values, as np.percentile(values, 95) does.")
     raise CheckFailed(f"{head}: the larger of np.percentile(from_pred, 95) and np.percentile(from_true, 95).")
 
@@ -369,6 +406,7 @@ def exercise_4(
     Raises:
         CheckFailed: naming the likely mistake.
     """
+    own_lines(paired_interval, "paired_difference", "summarise", "_summary", "interval", "unpaired_interval")
     # Images differ much from each other (0.2 to 0.9), the two networks little; the differences are skewed, so that an
     # interval from a standard error has other ends than the percentiles.
     rng = np.random.default_rng(3)
@@ -379,6 +417,12 @@ def exercise_4(
     mean, low, high = _three(paired_interval, first, second, RESAMPLES, 0, "24 images")
     _mean(mean, low, high, first, second)
     same = _three(paired_interval, hard + 0.125, hard, 50, 0, "24 images, each better by exactly 0.125")
+    if same[1] < 0 < same[2] and abs(same[1] + same[2]) < 0.08:
+        raise CheckFailed(
+            f"on 24 images that differ by exactly 0.125 each, the interval must be 0.125 to 0.125, yours is "
+            f"{same[1]:.3f} to {same[2]:.3f}, around 0: signs turned at random make a *test* of 'no difference', not "
+            "an interval of the mean; draw the differences as they are, with replacement."
+        )
     if abs(same[1] - same[2]) < 1e-9 and abs(same[1] - 0.125) > 1e-9:
         raise CheckFailed(
             f"on 24 images that differ by exactly 0.125 each, the interval must be 0.125 to 0.125, yours is "
@@ -393,6 +437,7 @@ def exercise_4(
     _ends(low, high, first, second)
     _every_image(paired_interval)
     _nan(paired_interval)
+    _nearly_all_undefined(paired_interval)
     _one_resample(paired_interval, first, second)
     _generator(paired_interval, first, second)
     few = _three(paired_interval, first[:6], second[:6], RESAMPLES, 1, "6 images")
@@ -414,13 +459,19 @@ def _error(differences: np.ndarray) -> float:
     return float(np.std(differences)) / math.sqrt(len(differences))
 
 
-def _reference(differences: np.ndarray, level: float = 0.95, of: Callable = np.mean) -> tuple[float, float]:
-    """SciPy's percentile bootstrap, with more resamples than the learner's."""
+def _reference(
+    differences: np.ndarray,
+    level: float = 0.95,
+    of: Callable = np.mean,
+    method: str = "percentile",
+    resamples: int = 20_000,
+) -> tuple[float, float]:
+    """SciPy's bootstrap, with more resamples than the learner's."""
     from scipy import stats
 
     generator = np.random.default_rng(99)
     named = "rng" if "rng" in inspect.signature(stats.bootstrap).parameters else "random_state"  # by SciPy's version
-    found = stats.bootstrap((differences,), of, n_resamples=20_000, confidence_level=level, method="percentile",
+    found = stats.bootstrap((differences,), of, n_resamples=resamples, confidence_level=level, method=method,
                             **{named: generator})  # fmt: skip
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
@@ -439,6 +490,8 @@ def _mean(mean: float, low: float, high: float, first: np.ndarray, second: np.nd
     head = f"24 images: the mean difference is {wanted:.4f}, yours is {mean:.4f}"
     if abs(mean + wanted) < 1e-9:
         raise CheckFailed(f"{head}: the sign is turned round; first - second is asked for.")
+    if abs(mean - np.abs(differences).mean()) < 1e-9:
+        raise CheckFailed(f"{head}: you took absolute values; a difference may be negative.")
     if abs(mean - np.median(differences)) < 1e-9:
         raise CheckFailed(f"{head}: that is the median.")
     if any(abs(other - wanted) < 1e-9 for other in (low, high)):
@@ -451,9 +504,9 @@ def _mean(mean: float, low: float, high: float, first: np.ndarray, second: np.nd
 def _ends(low: float, high: float, first: np.ndarray, second: np.ndarray) -> None:
     differences, n = first - second, len(first)
     error, centre = _error(differences), float(differences.mean())
-    wanted = _reference(differences)
+    wanted = _reference(differences, resamples=100_000)  # the ends of 4000 resamples vary by 0.06 errors, these hardly
 
-    def near(other: tuple[float, float], slack: float = 0.2) -> bool:
+    def near(other: tuple[float, float], slack: float = 0.25) -> bool:
         return abs(low - other[0]) < slack * error and abs(high - other[1]) < slack * error
 
     if near(wanted):
@@ -472,6 +525,11 @@ def _ends(low: float, high: float, first: np.ndarray, second: np.ndarray) -> Non
         (_reference(differences, 0.99), "that is a 99 % interval: take the percentiles 2.5 and 97.5"),
         (_reference(differences, 0.5), "that is a 50 % interval: take the percentiles 2.5 and 97.5"),
         ((2 * centre - wanted[1], 2 * centre - wanted[0]), "you mirrored the ends (that is the 'basic' bootstrap)"),
+        (_reference(np.sort(first) - np.sort(second)), "you sorted each list by itself, so the pairs are broken"),
+        (
+            tuple(np.percentile((n * centre - differences) / (n - 1), [2.5, 97.5])),
+            f"each of your resamples leaves one image out (that is the jackknife); draw {n} with replacement",
+        ),
         (images, "those are percentiles of the single images; take them of the means of the resamples"),
     ]
     for width, what in ((1.96 * spread, "1.96 standard deviations"), (2 * spread, "2 standard deviations"),
@@ -483,6 +541,10 @@ def _ends(low: float, high: float, first: np.ndarray, second: np.ndarray) -> Non
                       "long; take percentiles of the means of resamples"))  # fmt: skip
     if near(_reference(differences, of=np.median), 0.3):
         raise CheckFailed(f"{head}: take the mean of each resample, not its median.")
+    if high > wanted[1] and near(_reference(differences, method="BCa"), 0.35):
+        raise CheckFailed(
+            f"{head}: that is SciPy's default, the BCa interval; here the plain percentiles of the means are asked for."
+        )
     for other, mistake in known:
         if near(other, 0.12):
             raise CheckFailed(f"{head}: {mistake}.")
@@ -546,6 +608,18 @@ def _nan(function: Callable) -> None:
         raise CheckFailed(
             f"{head}; its interval is {_between(ends)}, yours {_between((low, high))}: resample the 18 defined pairs "
             "only, 18 at a time, and keep the two lists in step."
+        )
+
+
+def _nearly_all_undefined(function: Callable) -> None:
+    """Those who resample first and leave out NaN afterwards draw some resamples without any image."""
+    first = np.full(30, np.nan)
+    first[[4, 17]] = 0.5, 0.7
+    low, high = _three(function, first, np.zeros(30), 500, 0, "30 images, of which 2 are defined")[1:]
+    if not (abs(low - 0.5) < 1e-9 and abs(high - 0.7) < 1e-9):
+        raise CheckFailed(
+            f"30 images, of which only 2 are defined (differences 0.5 and 0.7): the interval must be 0.5 to 0.7, yours "
+            f"is {low:.3f} to {high:.3f}: leave undefined pairs out *before* you draw: each resample has 2 images."
         )
 
 

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from sgdc_viz.lens import Recording, kernel_entropy
 from sgdc_viz.nn import SGDC, dynamic_conv2d
-from sgdc_viz.views import Figure, Picture, Scale, heat, panels, shared_scale, square
+from sgdc_viz.views import Figure, Picture, Scale, curves, panels, shared_scale, square
+from sgdc_viz.views.figure import Box
 from sgdc_viz.views.style import MINUS, number
 
 SIDE = 24  # pixels of the images on which paddings are shown
-OPTIMIZERS = ("AdamW", "SGD")
+TRAININGS = {"AdamW, rate 0.002": ("AdamW", 0.002), "SGD, rate 0.1": ("SGD", 0.1), "SGD, rate 5": ("SGD", 5.0)}
+STARTS = (1e-6, 0.1)  # of the layer scale
+WITHOUT_GUIDANCE = 0.0625  # loss of `wake`'s task for whoever enlarges x by a quarter everywhere
 
 
 def flow_figure(
@@ -53,7 +56,7 @@ def flow_figure(
         "u, dynamic branch: size": size(tap["dynamic_out"]),
         "s + u: size": size(tap["static_out"] + tap["dynamic_out"]),
     }
-    gates = Scale("gate, 0 shut to 1 open", 0, 1)
+    gates = shared_scale("gate: 0 shut, 1 open", *list(maps.values())[2:4], share=100)
     branches = shared_scale("root mean square over channels", *list(maps.values())[4:], cmap="magma", share=99)
     branches = Scale(branches.label, 0, branches.high, branches.cmap)
     large = shared_scale("root mean square over channels", maps["guidance G: how large it is"], cmap="magma")
@@ -67,7 +70,7 @@ def flow_figure(
     return panels(
         cells,
         title="One block at work, from guidance to s + u",
-        message="From guidance over kernels and gates to the two branches: each step is made pixel by pixel.",
+        message="Each pixel has guidance, kernels and gates of its own; with them the two branches filter x.",
         alt="Eight pictures: the image, then maps of the size of the guidance, of kernel entropy, of the static and "
         "the dynamic gate, of the static and the dynamic branch, and of their sum. Each differs from pixel to pixel, "
         f"and the two gates differ from each other: averaged over the image, the static one is {gate_s.mean():.2f} "
@@ -95,27 +98,32 @@ def kernels_figure(recording: Recording, block: str, pixel: tuple[int, int]) -> 
     logits, kernels = (tap[:, :, y, x].numpy() for tap in taps)
     low = shared_scale("kernel logit L", logits, cmap="RdBu_r", symmetric=True, share=100)
     high = Scale("weight K", 0, float(kernels.max()), "magma", 0.5)
+    centre = len(square(kernels[0])) // 2
+    box = Box("centre", centre, centre, centre + 1, centre + 1, "centre")
     cells = {}
     for h, values in enumerate(logits, 1):
         span = f"{values.min():.1f} to {values.max():.1f}".replace("-", MINUS)
-        cells[f"L, head {h}"] = heat(square(values), low, f"L, head {h}: {span}")
+        name = f"L, head {h}: {span}"
+        cells[name] = Picture(square(values), f"{name}.", low, boxes=(box,), title=name, bar=h == 1)
     for h, values in enumerate(kernels, 1):
-        cells[f"K, head {h}"] = heat(square(values), high, f"K, head {h}: largest {values.max():.2f}")
+        name = f"K, head {h}: largest {values.max():.2f}"
+        cells[name] = Picture(square(values), f"{name}.", high, boxes=(box,), title=name, bar=h == 1)
     return panels(
         cells, columns=len(kernels), title="Softmax over the taps of each head",
         message="Above: logits, any numbers. Below: kernels, none negative, each adds up to one.",
         alt=f"Two rows of {len(kernels)} grids of {len(square(kernels[0]))} by {len(square(kernels[0]))} taps at one "
         "pixel. Upper row: logits, positive and negative. Lower row: kernels, after the softmax; taps with large "
         f"logits keep the weight. The largest weights are {', '.join(f'{k.max():.2f}' for k in kernels)}.",
-        summary="Each row has one scale; colours of the lower row follow the square root of the weight.",
+        summary="Each row has one scale, below its first grid; colours of the lower row follow the square root of the "
+        "weight. The box is the tap of the pixel itself.",
         name="block_kernels",
     )  # fmt: skip
 
 
 PADDINGS = {
-    "zeros": "Zeros outside: dark borders, darkest in the corners.",
-    "replicate": "The border pixel goes on: ones stay ones, a ramp bends.",
-    "renormalize": "Divided by the mass inside: ones stay, a ramp bends more.",
+    "zeros": "Ones darken at the borders; a ramp is far off at its bright end.",
+    "replicate": "Ones stay ones; a ramp is a little off.",
+    "renormalize": "Ones stay ones; a ramp is a little more off.",
 }
 
 
@@ -154,6 +162,15 @@ def padding_figure(padding: str, kernel_size: int = 7) -> Figure:
     )  # fmt: skip
 
 
+def paddings_alt() -> str:
+    """The alt text of the three figures below each other."""
+    return (
+        "Three paddings. With zeros, an image of ones is darker at its borders and darkest in its corners, and a ramp "
+        "is far off at its bright end. With replicate and renormalize ones stay 1 everywhere, and a ramp is a little "
+        "off at both ends: more with renormalize."
+    )
+
+
 # --- waking up -------------------------------------------------------------------------------------------------------
 
 
@@ -174,37 +191,39 @@ class Waking:
     moved: float
 
 
-def wake(optimizer: str, layer_scale_init: float, steps: int = 60, seed: int = 0) -> Waking:
+def wake(training: str, layer_scale_init: float, steps: int = 165, seed: int = 0) -> Waking:
     """Train one small block on a task that needs guidance: x must grow by half where G's first channel is positive.
 
-    x and G are random numbers, new at each step, the same for every optimizer and layer scale.
+    x and G are random numbers, new at each step, the same for every training and layer scale. Who does not look at G
+    can do no better than 1.25 x: a loss of `WITHOUT_GUIDANCE` times the mean square of x, which is 1.
 
     Args:
-        optimizer: "AdamW" (learning rate 0.002, weight decay 0.02: those of `sgdc_viz.learn`, here without its
-            warm-up) or "SGD" (0.1).
+        training: a key of `TRAININGS`, which tells the optimizer and its learning rate. AdamW has the rate and the
+            weight decay (0.02) of `sgdc_viz.learn`, without its warm-up; SGD is plain.
         layer_scale_init: start value of ls1 and ls2.
         steps: optimizer steps, 1 or more.
         seed: of weights and data.
 
     Raises:
-        ValueError: unknown optimizer, or no steps.
+        ValueError: unknown training, or no steps.
     """
-    if optimizer not in OPTIMIZERS or steps < 1:
-        raise ValueError(f"optimizer={optimizer!r}, steps={steps}: use one of {', '.join(OPTIMIZERS)}, 1 step or more.")
+    if training not in TRAININGS or steps < 1:
+        raise ValueError(f"training={training!r}, steps={steps}: use one of {'; '.join(TRAININGS)}, 1 step or more.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         block = SGDC(8, guidance_channels=16, heads=2, kernel_size=3, layer_scale_init=layer_scale_init)
     weight = block.proj_guidance.weight
     start = weight.detach().clone()
+    optimizer, rate = TRAININGS[training]
     if optimizer == "AdamW":
-        stepper = torch.optim.AdamW(block.parameters(), lr=2e-3, weight_decay=0.02)
+        stepper = torch.optim.AdamW(block.parameters(), lr=rate, weight_decay=0.02)
     else:
-        stepper = torch.optim.SGD(block.parameters(), lr=0.1)
+        stepper = torch.optim.SGD(block.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(seed + 1)
     gradients, scales, losses = [], [], []
     for _ in range(steps):
-        x = torch.randn(8, 8, 16, 16, generator=generator)
-        guidance = torch.randn(8, 16, 16, 16, generator=generator)
+        x = torch.randn(4, 8, 16, 16, generator=generator)
+        guidance = torch.randn(4, 16, 16, 16, generator=generator)
         wanted = x * (1 + 0.5 * (guidance[:, :1] > 0))
         loss = (block(x, guidance) - wanted).square().mean()
         stepper.zero_grad()
@@ -217,12 +236,37 @@ def wake(optimizer: str, layer_scale_init: float, steps: int = 60, seed: int = 0
     return Waking(tuple(gradients), tuple(scales), tuple(losses), moved)
 
 
+def waking_figure(runs: Mapping[tuple[str, float], Waking]) -> Figure:
+    """Loss of several trainings, each from several start values of the layer scale.
+
+    Args:
+        runs: (training, start value) -> what `wake` gave.
+    """
+    plots: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for (training, start), run in runs.items():
+        at = np.arange(1, len(run.loss) + 1)
+        plots.setdefault(training, {})[f"from layer scale {start:g}"] = (at, np.array(run.loss))
+    for lines in plots.values():
+        at = next(iter(lines.values()))[0]
+        lines["best without guidance"] = (at, np.full(len(at), WITHOUT_GUIDANCE))
+    ends = "; ".join(f"{training} from {start:g}: {run.loss[-1]:.3f}" for (training, start), run in runs.items())
+    message = "Both wake up: AdamW at its usual learning rate, SGD only at one far larger than we first tried."
+    return curves(
+        plots, x_label="optimizer step", y_label="loss", title="Can a sleeping block learn to use guidance?",
+        message=message, y_range=(0.0, 0.14),
+        alt=f"Loss over the steps, one plot for each training, with a line at {WITHOUT_GUIDANCE}, the best loss "
+        f"without guidance. {message} In each plot the two starts run close together. Losses at the end: {ends}.",
+        summary=f"Losses at the end: {ends}; best without guidance {WITHOUT_GUIDANCE}. One toy task, one seed.",
+        name="block_waking",
+    )  # fmt: skip
+
+
 # --- editing the boundary map ----------------------------------------------------------------------------------------
 
 
 def edited_figure(
     image: np.ndarray, boundary: np.ndarray, noise: np.ndarray, probability: np.ndarray,
-    changes: Mapping[str, np.ndarray], message: str,
+    changes: Mapping[str, np.ndarray],
 ) -> Figure:  # fmt: skip
     """What edits do to the prediction.
 
@@ -232,7 +276,6 @@ def edited_figure(
         noise: float [h, w], what was put in its place.
         probability: float [H, W], of being object, without edits.
         changes: name of an edit -> float [H, W], probability with it minus without; two of them.
-        message: one sentence that says what to see.
     """
     object_scale, edge_scale = Scale("probability of object", 0, 1), Scale("probability of boundary", 0, 1, "magma")
     change = Scale("change of the probability", -1, 1, "RdBu_r")
@@ -250,7 +293,7 @@ def edited_figure(
     most = ", ".join(f"{name} {number(float(np.abs(values).max()), 2)}" for name, values in changes.items())
     return panels(
         cells, columns=3, title="Two edits, and what they do to the prediction",
-        message=message,
+        message="A boundary map full of noise changes nothing; guidance set to zero changes much.",
         alt="Upper row: the image, its boundary map, and the noise put in its place. Lower row: the prediction, and "
         f"its change under each of the two edits. Largest change of the probability: {most}.",
         summary=f"Largest change of the probability: {most}. One image, one network.",

@@ -135,6 +135,12 @@ def loss_curves(
     )  # fmt: skip
 
 
+def compared_curves(live: LiveTraining, pairs: Mapping[str, Sequence[str]]) -> Figure:
+    """The losses of finished trainings, one plot for each pair: name of the pair -> names of its two trainings."""
+    message = "Two arms with one seed run together; two seeds of one arm part."
+    return loss_curves(live.losses, live.steps, pairs, message=message)
+
+
 def distance(first: Sequence[float], second: Sequence[float]) -> float:
     """How far apart two loss curves are: mean over the steps of |first - second|."""
     return float(np.mean(np.abs(np.subtract(first, second))))
@@ -186,11 +192,12 @@ def targets(sample: Sample) -> Figure:
     """One training image with the two truths that the losses compare with: the mask and the line along the borders."""
     line = edge_target(torch.from_numpy(sample.instances.astype(np.int64))[None])[0, 0].numpy()
     share = [float((sample.mask > 0).mean()), float(line.mean())]
-    message = "The mask trains the whole network; the line along the borders trains the boundary branch."
+    message = "Two truths: the mask, and a line along every border."
     scale = Scale("truth: 0 or 1", 0.0, 1.0, "cividis")
+    maps = {"true mask T": (sample.mask > 0).astype(float), "true boundary e": line}
     return panels(
-        {"image": sample.image, "mask: BCE + Dice": (sample.mask > 0).astype(float), "borders: BCE + Dice": line},
-        title="What the losses compare with", message=message, scale=scale, columns=3, name="targets",
+        {"image": sample.image, **maps}, title="What the losses compare with", message=message,
+        scale=dict.fromkeys(maps, scale), columns=3, name="targets",
         summary=f"Share of the pixels that are 1: mask {share[0]:.0%}, boundary {share[1]:.0%}. One drawn image.",
         alt=f"A drawn image of nuclei, its mask, and a line three pixels wide along every border, also where nuclei "
         f"touch. {message}",
@@ -377,7 +384,7 @@ def paired_figure(guided: np.ndarray, pooled: np.ndarray, metric: str, images: s
                    "test image, from worst to best for guided", title, padded_range(differences, [0.0]),
                    f"Sorted differences of {len(differences)} images.")  # fmt: skip
     means = Effects("Mean over the images", (
-        Effect("paired: image by image", *paired), Effect("unpaired: two loose lists", *loose, control=True),
+        Effect("paired", *paired), Effect("unpaired", *loose, control=True),
     ), f"{title}, 95 % interval", summary, zero="no difference")  # fmt: skip
     return _charts("paired", "One difference for each image", message, summary, (sorted_, means))
 
@@ -403,22 +410,23 @@ def seeds_figure(
     """
     means = {arm: 100 * iou[arm].mean(1) for arm in ARMS}
     gaps, count = means["guided"] - means["pooled"], len(means["guided"])
-    runs = {f"seed {s}, over images": iou["guided"][s] - iou["pooled"][s] for s in alone} | dict(more or {})
+    runs = {f"seed {s}": iou["guided"][s] - iou["pooled"][s] for s in alone} | dict(more or {})
     entries = [Effect(name, *interval(100 * differences)) for name, differences in runs.items()]
     for n in dict.fromkeys((min(6, count), count)):
-        entries.append(Effect(f"{'all' if n == count else 'first'} {n} seeds, over seeds", *seed_interval(gaps[:n]),
-                              control=True))  # fmt: skip
+        entries.append(Effect(f"{'all' if n == count else 'first'} {n} seeds", *seed_interval(gaps[:n]), control=True))
     told = "; ".join(f"{e.label}: {number(e.value, 2)} ({number(e.low, 2)} to {number(e.high, 2)})" for e in entries)
     spread = {**means, "their difference": gaps}
     spread = ", ".join(f"{name} {number(float(np.std(v, ddof=1)), 2)}" for name, v in spread.items())
     summary = (
-        f"IoU points, guided − pooled: {told}. Standard deviation from seed to seed: {spread}. Drawn nuclei, "
+        f"IoU points, guided − pooled, 95 % intervals over images for one seed, over seeds for several: {told}. "
+        f"Standard deviation from seed to seed: {spread}. Drawn nuclei, "
         f"{iou['guided'].shape[1]} test images."
     )
     lines = tuple(Series(arm, np.arange(count), values, i) for i, (arm, values) in enumerate(means.items()))
     plot = Plot("Both arms, seed by seed", lines, "seed", "mean test IoU, points", padded_range(*means.values()),
                 summary, ticks=tuple((float(s), str(s)) for s in range(count)))  # fmt: skip
-    chart = Effects("guided − pooled", tuple(entries), "IoU points, 95 % interval", summary, zero="no difference")
+    unit = "IoU points; 95 % intervals: dots over images, squares over seeds"
+    chart = Effects("guided − pooled", tuple(entries), unit, summary, zero="no difference")
     message = (
         "Seeds move both arms, mostly together. Single seeds speak for either arm, all seeds together for neither."
     )
