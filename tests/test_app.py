@@ -25,7 +25,7 @@ from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 START = example(app.FIRST)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The real page, served, with an assets folder of our own: six networks that exist whatever is in assets/."""
     assets = tmp_path_factory.mktemp("assets")
