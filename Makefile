@@ -3,6 +3,8 @@
 
 VENV = .venv
 PY = $(VENV)/bin/python
+# JupyterLab wants to be told that it runs as root, as in a container.
+ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 install = @VENV="$(VENV)" PYTHON="$(PYTHON)" sh .ci/make-venv
 
 .PHONY: help demo lab notebooks bench test clean
@@ -18,7 +20,7 @@ demo: ## the page: click a pixel, see the kernel that SGDC made there
 lab: ## the course in JupyterLab: your own copy, without solutions, in my-course/
 	$(install) app,notebooks
 	$(PY) -m sgdc_viz course --out my-course
-	$(PY) -m jupyterlab my-course/00_start_here.ipynb
+	$(PY) -m jupyterlab $(ROOT) my-course/00_start_here.ipynb
 
 notebooks: ## run every notebook and save its outputs in place
 	$(install) app,notebooks
