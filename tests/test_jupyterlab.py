@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -18,6 +19,7 @@ import pytest
 from conftest import absent
 
 from sgdc_viz.explore import Explorer
+from sgdc_viz.teach.classroom import student_notebook
 from sgdc_viz.views.style import number
 
 HEIGHT, WIDTH = 45, 62
@@ -53,6 +55,22 @@ for step in range(1, 21):
 """,
 }
 
+# A master with one exercise, whose reference solution goes when it is handed out.
+GRADED = {"grade_id": "exercise_1_check", "grade": True, "points": 1, "locked": True, "solution": False, "task": False}
+SOLVED = {**GRADED, "grade_id": "exercise_1", "grade": False, "locked": False, "solution": True}
+UNSOLVED = nbformat.v4.new_notebook(
+    metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    cells=[
+        nbformat.v4.new_code_cell("from sgdc_viz.teach.checks import notebook_00 as check"),
+        nbformat.v4.new_code_cell(
+            "def judgement():\n    ### BEGIN SOLUTION\n    return {}\n    ### END SOLUTION",
+            metadata={"nbgrader": SOLVED},
+        ),
+        nbformat.v4.new_code_cell("check.exercise_3(judgement)", metadata={"nbgrader": GRADED}),
+        nbformat.v4.new_code_cell("print('went', 'on')"),
+    ],
+)
+
 
 @pytest.fixture(scope="module")
 def pair():
@@ -75,6 +93,7 @@ def lab(tmp_path_factory):
         cells = [nbformat.v4.new_code_cell(SETUP + cell)]
         notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
         nbformat.write(notebook, folder / "work" / f"{name}.ipynb")
+    (folder / "work" / "student.ipynb").write_text(json.dumps(student_notebook(UNSOLVED)))
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -229,3 +248,22 @@ def test_what_lessons_use(lab, browser):
         page.mouse.move(box["x"] + 50, box["y"] + 50)
         expect(page.locator(".jp-RenderedPlotly .plot-container .heatmaplayer").first).to_be_attached()
         expect(still).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_run_all_goes_on_after_an_unsolved_exercise(lab, browser):
+    from playwright.sync_api import expect
+
+    address, token = lab
+    page = browser.new_page(viewport={"width": 1366, "height": 1000})
+    try:
+        page.goto(f"{address}/lab/workspaces/student/tree/student.ipynb?token={token}")
+        page.get_by_text(re.compile(r"Python 3.*\| Idle")).wait_for(timeout=60_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name=re.compile("^Run All Cells$")).click()
+        expect(page.get_by_text("went on", exact=True)).to_be_visible(timeout=60_000)
+        said = page.get_by_text(re.compile("^Not yet[.] judgement is still empty"))
+        expect(said).to_be_visible()
+        expect(page.get_by_text("Traceback")).to_have_count(0)
+    finally:
+        page.close()
