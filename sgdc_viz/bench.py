@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .lens import saved_for_backward
 from .nn import SGE, SGDCNet, SGDCNetConfig, dynamic_conv2d, dynamic_conv2d_reference
 from .nn.sge import SOBEL_X, SOBEL_Y
 
@@ -137,17 +138,7 @@ def _operator(sizes: Sizes, goals: dict[str, float], bandwidth: float, flop_rate
 
 def _saved_bytes(forward: Callable[[], Tensor]) -> int:
     """Bytes that autograd keeps between forward and backward, each storage counted once."""
-    storages = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = forward()  # must live until the sum is taken, or addresses are used twice
-    total = sum(storages.values())
-    del out
-    return total
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved_for_backward(forward))
 
 
 # --- SGE and the network --------------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from sgdc_viz.teach.lessons import reading
 from sgdc_viz.views import Column, Figure, Picture, Plot, Strokes, signed_distance
 from sgdc_viz.views.ellipses import SHIFTS, alignment
 from sgdc_viz.views.geometry import normal_at
-from sgdc_viz.views.overview import edge_agreement
+from sgdc_viz.views.overview import edge_agreement, edges_and_changes
+from sgdc_viz.views.style import fixed
 
 
 def disc(radius=12.0, size=48) -> np.ndarray:
@@ -227,7 +228,7 @@ def test_along_edges_is_the_view_s_alignment(pairs):
     ("value", "digits", "text"), [(0.254, 2, "+0.25"), (-1.04, 1, "−1.0"), (-0.04, 1, "0.0"), (0.0, 2, "0.00")]
 )
 def test_signed_writes_no_minus_zero(value, digits, text):
-    assert reading.signed(value, digits) == text
+    assert fixed(value, digits) == text
 
 
 def test_with_interval_leaves_the_interval_out_for_one_image():
@@ -238,7 +239,7 @@ def test_with_interval_leaves_the_interval_out_for_one_image():
 def test_edges_and_changes_are_what_edge_agreement_correlates():
     rng = np.random.default_rng(0)
     image, values = rng.integers(0, 256, (41, 32, 3)).astype(np.uint8), rng.random((21, 16))
-    edges, changes = reading.edges_and_changes(image, values, 2)
+    edges, changes = edges_and_changes(image, values, 2)
     assert edges.shape == changes.shape == (21, 16)
     assert np.corrcoef(edges.ravel(), changes.ravel())[0, 1] == pytest.approx(edge_agreement(image, values, 2))
 

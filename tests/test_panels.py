@@ -12,7 +12,7 @@ from PIL import Image
 
 from sgdc_viz.teach import show_plotly, show_states
 from sgdc_viz.teach.dial import Dial, DialState, render
-from sgdc_viz.views import Heat, Picture, Scale, bars, curves, heat, panels, square
+from sgdc_viz.views import Bars, Heat, Picture, Scale, curves, heat, panels, square
 
 GREY = Scale("grey value (0 to 1)", 0.0, 1.0, "gray")
 RAMP = np.linspace(0, 1, 6 * 8, dtype=np.float32).reshape(6, 8)
@@ -53,7 +53,7 @@ def test_panels_take_ready_cells():
     kernel = heat(square(np.arange(9) / 36), GREY)
     x = np.arange(3)
     plot = some_curves().strip[0]
-    figure = panels({"kernel": kernel, "curve": plot, "weights": bars(x / 3, GREY, "weights", chosen=1)}, **TOLD)
+    figure = panels({"kernel": kernel, "curve": plot, "weights": Bars(x / 3, GREY, "weights", chosen=1)}, **TOLD)
     assert isinstance(figure.cells[0][0], Heat) and figure.cells[0][0].title == "kernel"
     assert figure.cells[0][0].values[0, 1] == pytest.approx(1 / 36)  # row by row
     assert figure.to_png() and "kernel" in figure.to_html()

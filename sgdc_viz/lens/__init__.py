@@ -37,6 +37,7 @@ from .kernels import (
     kernel_response,
     kernel_width,
 )
+from .memory import saved_for_backward
 from .patching import PatchEffect, patch_effect
 from .rebuild import PixelView
 from .taps import blocks, sites
@@ -45,5 +46,5 @@ __all__ = [
     "KernelEllipse", "PatchEffect", "PixelView", "Recording", "blocks", "constant", "delta", "feature_mask",
     "intervene", "kernel_covariance", "kernel_cutoff", "kernel_displacement", "kernel_ellipse", "kernel_entropy",
     "kernel_in_bounds", "kernel_response", "kernel_width", "mean", "patch_effect", "permute", "pooled", "record",
-    "shuffle", "sites", "swap", "uniform", "zero",
+    "saved_for_backward", "shuffle", "sites", "swap", "uniform", "zero",
 ]  # fmt: skip

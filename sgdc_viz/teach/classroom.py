@@ -274,7 +274,7 @@ def instructor_page(chosen: Iterable[Master], explanations: bool = False) -> str
         told = "not measured" if seconds is None else f"{seconds:.0f}"
         plan.append(f"| {master.title} | {master.minutes} | {told} | {len(master.exercises)} | {points} |")
         for exercise in master.exercises:
-            known = [mistake for mistake, _ in _mistakes(master, exercise)]
+            known = [mistake for mistake, _ in _mistakes(facts, master, exercise)]
             number = exercise.name.removeprefix("exercise_")
             examples = _cell("; ".join(known[:3]))
             caught.append(f"| {master.name[:2]} | {number} · {_cell(exercise.title)} | {examples} | {len(known)} |")
@@ -299,19 +299,21 @@ def common_errors(chosen: Iterable[Master]) -> str:
     """COMMON_ERRORS.md: every mistake that a check is tested against, and what the student reads."""
     page = ["# Common errors, and what students read when they make them", "",
             "Each line is tested: this mistake is rejected, with this message.", ""]  # fmt: skip
+    facts = course_facts()
     for master in chosen:
         page += [f"## {master.title}", ""]
         for exercise in master.exercises:
             number = exercise.name.removeprefix("exercise_")
             page += [f"**Exercise {number} · {exercise.title}** ({exercise.level}, {exercise.points} points)", ""]
             page += ["| mistake | what the student reads |", "|---|---|"]
-            page += [f"| {_cell(mistake)} | {_cell(message)} |" for mistake, message in _mistakes(master, exercise)]
+            known = _mistakes(facts, master, exercise)
+            page += [f"| {_cell(mistake)} | {_cell(message)} |" for mistake, message in known]
             page.append("")
     return "\n".join(page)
 
 
-def _mistakes(master: Master, exercise: Exercise) -> list[list[str]]:
-    return course_facts()["misconceptions"].get(master.name[:2], {}).get(exercise.name, [])
+def _mistakes(facts: Mapping[str, Any], master: Master, exercise: Exercise) -> list[list[str]]:
+    return facts["misconceptions"].get(master.name[:2], {}).get(exercise.name, [])
 
 
 def fill_wheelhouse(folder: Path) -> None:

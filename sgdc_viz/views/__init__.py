@@ -10,7 +10,7 @@ from .geometry import BoundaryScore, boundary_score, elsewhere, ring, signed_dis
 from .kernel_maps import KernelMaps, kernel_maps
 from .microscope import microscope, pixel_kernels
 from .overview import BlockMaps, overview
-from .panels import bars, curves, heat, panels, square
+from .panels import curves, heat, panels, square
 from .pooling import PoolingStep, pooling
 from .prediction import Prediction, predictions
 from .region import Region, region
@@ -22,7 +22,7 @@ from .training import TrainingStep, training
 __all__ = [
     "CSS", "LINKED_JS", "Bars", "BlockMaps", "BoundaryScore", "Box", "Case", "Change", "Column", "Effect", "Effects",
     "Figure", "Heat", "KernelEllipses", "KernelMaps", "Outline", "Picture", "Plot", "PoolingStep", "Prediction",
-    "ProfileMaps", "Region", "SGEStages", "Scale", "Series", "Strokes", "TrainingStep", "Words", "bars",
+    "ProfileMaps", "Region", "SGEStages", "Scale", "Series", "Strokes", "TrainingStep", "Words",
     "boundary_branch", "boundary_profile", "boundary_score", "causal", "curves", "ellipses", "elsewhere", "heat",
     "kernel_maps", "microscope", "outlines_of", "overview", "panels", "pixel_kernels", "pooling", "predictions",
     "region", "ring", "sge_stages", "shared_scale", "signed_distance", "square", "statistic_by_distance", "training",

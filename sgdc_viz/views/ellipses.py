@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .figure import Column, Figure, Picture, Strokes, true_outline
-from .geometry import arrow_head
+from .geometry import arrow_head, grey_at
 from .style import number, percent, two_digits
 
 STRONG = 0.4  # an alignment this far from that with the shifted image is called plain
@@ -76,8 +76,8 @@ def ellipses(
     rows, table = [], [(*head, "image shifted: mean (range)")]
     told = {}
     for name, k in kernels.items():
-        gradient = _gradient(image, k.angle.shape[1:], stride)
-        told[name] = np.array([[_aligned(gradient, k.angle[h], k.major[h], k.minor[h], k.unimodal[h], shift)
+        gradient = grey_gradient(image, k.angle.shape[1:], stride)
+        told[name] = np.array([[aligned(gradient, k.angle[h], k.major[h], k.minor[h], k.unimodal[h], shift)
                                 for shift in ((0, 0), *SHIFTS)] for h in range(heads)])  # fmt: skip
     for name, k in kernels.items():
         cells = []
@@ -129,22 +129,19 @@ def alignment(image, angle, major, minor, unimodal, stride: int, shift: tuple[fl
     The edge runs at a right angle to the gradient of the grey image (Gaussian derivative, 1 feature pixel). Weights:
     gradient x elongation (major - minor) / (major + minor), and 0 where a kernel has several peaks.
     """
-    return _aligned(_gradient(image, angle.shape, stride), angle, major, minor, unimodal, shift)
+    return aligned(grey_gradient(image, angle.shape, stride), angle, major, minor, unimodal, shift)
 
 
-def _gradient(image: np.ndarray, shape: tuple[int, int], stride: int) -> tuple[np.ndarray, np.ndarray]:
+def grey_gradient(image: np.ndarray, shape: tuple[int, int], stride: int) -> tuple[np.ndarray, np.ndarray]:
     """Gradient (dy, dx) of the grey image at the feature pixels: uint8 [H, W, 3] -> two of [h, w]."""
     from scipy.ndimage import gaussian_filter
 
-    h, w = shape
-    grey = image.mean(2)
-    grey = np.pad(grey, [(0, max(0, n * stride - m)) for n, m in zip((h, w), grey.shape, strict=True)], mode="edge")
-    grey = grey[: h * stride, : w * stride].reshape(h, stride, w, stride).mean((1, 3))
+    grey = grey_at(image, shape, stride)
     return tuple(gaussian_filter(grey, 1.0, order=order) for order in ((1, 0), (0, 1)))
 
 
-def _aligned(gradient, angle, major, minor, unimodal, shift: tuple[float, float]) -> float:
-    """`alignment` with a gradient from `_gradient`."""
+def aligned(gradient, angle, major, minor, unimodal, shift: tuple[float, float]) -> float:
+    """`alignment` with a gradient from `grey_gradient`."""
     rolled = [round(part * n) for part, n in zip(shift, angle.shape, strict=True)]
     dy, dx = (np.roll(d, rolled, (0, 1)) for d in gradient)
     edge = np.arctan2(dx, -dy)  # direction of the edge: the gradient turned by 90 degrees

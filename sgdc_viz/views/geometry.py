@@ -257,6 +257,14 @@ def sample(values: np.ndarray, points: np.ndarray, stride: int = 1) -> np.ndarra
     return np.where(outside, np.nan, read)
 
 
+def grey_at(image: np.ndarray, shape: tuple[int, int], stride: int) -> np.ndarray:
+    """The grey image at feature pixels: uint8 [H, W, 3] -> float [h, w] = shape, means over stride x stride pixels."""
+    h, w = shape
+    grey = image.mean(2)
+    grey = np.pad(grey, [(0, max(0, n * stride - m)) for n, m in zip((h, w), grey.shape, strict=True)], mode="edge")
+    return grey[: h * stride, : w * stride].reshape(h, stride, w, stride).mean((1, 3))
+
+
 def upsample(values: np.ndarray, stride: int, shape: tuple[int, int]) -> np.ndarray:
     """A map [h, w] at image resolution, bilinear between the centres of its pixels: float [H, W]."""
     points = np.indices(shape).reshape(2, -1) + 0.5

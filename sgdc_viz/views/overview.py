@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .figure import Box, Column, Figure, Picture, true_outline, truth_key
+from .geometry import grey_at
 from .style import MAPS, Scale, number, percent, shared_scale, two_digits
 
 
@@ -180,18 +181,27 @@ def within_block_variation(values: np.ndarray, pool_size: int) -> float:
     return 0.0 if variance < 1e-14 else min(1.0, float(np.mean(inside**2)) / variance)
 
 
-def edge_agreement(image: np.ndarray, values: np.ndarray, stride: int) -> float:
-    """Do a map's changes lie where the image has edges? Pearson correlation of two gradient magnitudes, -1..1.
+def edges_and_changes(image: np.ndarray, values: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """How strongly the image changes at each feature pixel, and how strongly a map does.
 
-    Both are taken with a Gaussian derivative of 1 map pixel; the image (uint8 [H, W, 3]) as grey, averaged over the
-    `stride` x `stride` pixels of each pixel of `values` [h, w].
+    Args:
+        image: uint8 [H, W, 3].
+        values: a map [h, w].
+        stride: image pixels per feature pixel.
+
+    Returns:
+        two maps [h, w]: lengths of the gradients (Gaussian derivative, 1 feature pixel) of the grey image and of the
+        map. Their correlation is `edge_agreement`.
     """
     from scipy.ndimage import gaussian_gradient_magnitude
 
-    grey = image.mean(2)
-    grey = np.pad(grey, [(0, -n % stride) for n in grey.shape], mode="edge")
-    grey = grey.reshape(grey.shape[0] // stride, stride, -1, stride).mean((1, 3))
-    edges, changes = (gaussian_gradient_magnitude(np.asarray(m, float), 1.0).ravel() for m in (grey, values))
+    grey = grey_at(image, tuple(-(-n // stride) for n in image.shape[:2]), stride)
+    return tuple(gaussian_gradient_magnitude(np.asarray(m, float), 1.0) for m in (grey, values))
+
+
+def edge_agreement(image: np.ndarray, values: np.ndarray, stride: int) -> float:
+    """Do a map's changes lie where the image has edges? Pearson correlation of `edges_and_changes`, -1..1."""
+    edges, changes = (m.ravel() for m in edges_and_changes(image, values, stride))
     if edges.std() < 1e-9 or changes.std() < 1e-9:
         return 0.0  # nothing changes anywhere
     return float(np.corrcoef(edges, changes)[0, 1])

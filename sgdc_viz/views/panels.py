@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .charts import SERIES, Plot, Series, padded_range
-from .figure import Bars, Cell, Column, Figure, Heat, Outline, Picture, Words
+from .figure import Cell, Column, Figure, Heat, Outline, Picture, Words
 from .style import Scale, number
 
 
@@ -82,12 +82,6 @@ def heat(values: np.ndarray, scale: Scale, label: str = "") -> Heat:
     """A small kernel, float [k, k], as a cell for `panels`: each weight can be read."""
     values = np.asarray(values, np.float64)
     return Heat(values, scale, label, f"{label or 'kernel'}: {number(values.min(), 2)} to {number(values.max(), 2)}.")
-
-
-def bars(values: np.ndarray, scale: Scale, label: str, chosen: int | None = None) -> Bars:
-    """One bar for each value, float [n], as a cell for `panels`."""
-    values = np.asarray(values, np.float64)
-    return Bars(values, scale, f"{label}: {number(values.min(), 2)} to {number(values.max(), 2)}.", chosen)
 
 
 def curves(

@@ -143,6 +143,12 @@ def number(value: float, digits: int = 3) -> str:
     return text.replace("-", MINUS)
 
 
+def fixed(value: float, digits: int = 2) -> str:
+    """A change with its sign and so many digits after the point: "+0.12"; what rounds to zero has no sign."""
+    rounded = round(float(value), digits)
+    return f"{rounded:+.{digits}f}".replace("-", MINUS) if rounded else f"{0:.{digits}f}"
+
+
 def with_interval(mean: float, low: float | None = None, high: float | None = None) -> str:
     """A mean and its interval in words; NaN is "undefined"."""
     text = number(float(mean), 2)

@@ -49,7 +49,8 @@ def choose(
     Args:
         answer: what the learner chose: letters in a set, a list, a tuple or a text.
         right, wrong: letter -> why.
-        told: what to say of a wrong letter, such as "is not supported", and of one that is missing.
+        told: what to say of a wrong letter, such as "{letter} is not supported", and of one that is missing, such as
+            "{count} more are right"; both may name {letter}, the first such, and {count}, how many there are.
         name: of the part of the answer that holds the letters, where there are several.
 
     Raises:
@@ -59,10 +60,10 @@ def choose(
     if not isinstance(answer, set | frozenset | list | tuple | str) or not {*map(str, answer)} <= {*letters}:
         begin = f'"{name}" must be' if name else "return"
         raise CheckFailed(f'{begin} a set of the capital letters {letters[0]} to {letters[-1]}, such as {{"A", "B"}}.')
-    for letter in sorted({*answer} & {*wrong}):
-        raise CheckFailed(f"{letter} {told[0]}: {wrong[letter]}.")
-    for letter in sorted({*right} - {*answer}):
-        raise CheckFailed(f"{told[1]}: {right[letter]}.")
+    for words, why, letters in zip(told, (wrong, right), ({*answer} & {*wrong}, {*right} - {*answer}), strict=True):
+        if letters:
+            first = min(letters)
+            raise CheckFailed(f"{words.format(letter=first, count=len(letters))}: {why[first]}.")
 
 
 def own_lines(function: Callable, *names: str) -> None:

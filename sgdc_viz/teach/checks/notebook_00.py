@@ -306,5 +306,5 @@ def exercise_3(judgement: Callable[[], dict]) -> None:
             '"claim": one mask finds more, but nothing here says whether it is nearer to the truth: more may be found '
             "wrongly. Nor that another image or another training run would differ the same way."
         )
-    choose(needed, NEEDED, USELESS, ("does not help", "something is missing"), "needed")
+    choose(needed, NEEDED, USELESS, ("{letter} does not help", "something is missing"), "needed")
     passed("A fair pair, truth and measures, more than one image and run, and the guidance taken away.")

@@ -579,5 +579,5 @@ def exercise_5(judgement: Callable[[], set]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(judgement)
-    choose(answer, TRUE, FALSE, ("is false", "a true statement is missing"))
+    choose(answer, TRUE, FALSE, ("{letter} is false", "a true statement is missing"))
     passed("Four are true. The others are what is said most often about dynamic convolution, and is wrong.")

@@ -593,5 +593,5 @@ def exercise_5(judgement: Callable[[], dict]) -> None:
             '"claim": the kernel forgets the place, but the disc moved one pixel at a time and the predicted border '
             "followed it: a prediction is made from more than kernels."
         )
-    choose(ways, THROUGH, BLOCKED, ("is no way through", "a way is missing"), "ways")
+    choose(ways, THROUGH, BLOCKED, ("{letter} is no way through", "a way is missing"), "ways")
     passed("The value, the static branch, the residual path and the skips carry the border; kernels and gates do not.")

@@ -577,7 +577,7 @@ def exercise_5(judgement: Callable[[], dict]) -> None:
             '"mask changes": no block reads the boundary map; the guidance is made beside it, by another 1 x 1 '
             "convolution. Erasing the boundary map changes nothing."
         )
-    choose(shows, SHOWS, SHOWS_NOT, ("does not show it", "something is missing"), "shows")
+    choose(shows, SHOWS, SHOWS_NOT, ("{letter} does not show it", "something is missing"), "shows")
     passed("Truth with a tolerance on unseen images, something to compare with, several runs; and no block reads it.")
 
 

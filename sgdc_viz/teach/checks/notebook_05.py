@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CheckFailed, call, own_lines, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 # --- exercise 1: fair_pairs(runs) ------------------------------------------------------------------------------------
 
@@ -674,12 +674,5 @@ def exercise_5(report: Callable[[], set[str]]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(report)
-    letters = {*MAY, *MAY_NOT}
-    if not isinstance(answer, set | frozenset | list | tuple | str) or not set(answer) <= letters:
-        raise CheckFailed('return a set of the letters A to H, such as {"A", "B"}.')
-    for letter in sorted(set(answer) & set(MAY_NOT)):
-        raise CheckFailed(f"{letter} may not be said: {MAY_NOT[letter]}.")
-    missing = sorted(set(MAY) - set(answer))
-    if missing:
-        raise CheckFailed(f"{len(missing)} more may (and should) be said: {MAY[missing[0]]}.")
+    choose(answer, MAY, MAY_NOT, ("{letter} may not be said", "{count} more may (and should) be said"))
     passed("An interval with its scope, 'undecided' with its width, and what the interval does not contain.")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import CheckFailed, call, own_lines, passed
+from .errors import CheckFailed, call, choose, own_lines, passed
 
 
 def _kernel(k: int, weights: dict[tuple[int, int], float]) -> Tensor:
@@ -619,12 +619,5 @@ def exercise_5(supported: Callable[[], Any]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(supported)
-    if isinstance(answer, str | list | tuple | frozenset):
-        answer = set(answer)
-    if not isinstance(answer, set) or not answer <= {*SUPPORTED, *UNSUPPORTED}:
-        raise CheckFailed('return a set of the letters A to I, such as {"A", "B"}.')
-    for letter in sorted(answer & set(UNSUPPORTED)):
-        raise CheckFailed(f"{letter} is not supported: {UNSUPPORTED[letter]}.")
-    for letter in sorted(set(SUPPORTED) - answer):
-        raise CheckFailed(f"{letter} is supported and missing: {SUPPORTED[letter]}.")
+    choose(answer, SUPPORTED, UNSUPPORTED, ("{letter} is not supported", "{letter} is supported and missing"))
     passed("Four statements that their controls could have refuted, and did not; none of them says what causes what.")

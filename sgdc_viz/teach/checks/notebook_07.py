@@ -694,5 +694,5 @@ def exercise_5(supported: Callable[[], set[str]]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(supported)
-    choose(answer, HOLD, FAIL, ("is not supported", "a sentence that holds is missing"))
+    choose(answer, HOLD, FAIL, ("{letter} is not supported", "a sentence that holds is missing"))
     passed("Used by this network, by direction and not by size, and needed most in the static gate: no more is shown.")

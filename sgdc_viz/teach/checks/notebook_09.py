@@ -298,5 +298,5 @@ def exercise_4(plan: Callable[[], set[str]]) -> None:
         CheckFailed: naming the first letter too many or too few, and why.
     """
     answer = call(plan)
-    choose(answer, NEEDED, USELESS, ("spoils the test", "something is missing"))
+    choose(answer, NEEDED, USELESS, ("{letter} spoils the test", "something is missing"))
     passed("Measure first, pairs of seeds, a control, both kinds of error, and every result told.")

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgdc_viz.data.synthetic import synthetic_nuclei
+from sgdc_viz.data.transforms import image_tensor
 from sgdc_viz.learn.losses import edge_target
 from sgdc_viz.nn import SGDCNet
 from sgdc_viz.nn.sge import SGE, ConvBNReLU
-from sgdc_viz.views import Figure, Picture, Plot, Scale, Series, boundary_score, outlines_of, panels, true_boundary
+from sgdc_viz.views import Figure, Picture, Plot, Scale, Series, boundary_score, panels, true_boundary
 from sgdc_viz.views.boundary_branch import thin
-from sgdc_viz.views.figure import Outline
+from sgdc_viz.views.figure import true_outline
 from sgdc_viz.views.sge_stages import OPEN
 from sgdc_viz.views.style import number
 
@@ -47,8 +48,7 @@ def sge_inputs(net: SGDCNet, image: np.ndarray) -> tuple[Tensor, Tensor]:
     coarsest = net.config.strides[-1]
     if any(side % coarsest for side in image.shape[:2]):
         raise ValueError(f"image {image.shape[:2]}: height and width must be multiples of {coarsest}.")
-    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    features = net.encoder((x - 0.5) / 0.25)  # as SGDCNet.forward
+    features = net.encoder((image_tensor(image) - 0.5) / 0.25)  # as SGDCNet.forward
     return features[-1], features[0]
 
 
@@ -164,6 +164,8 @@ def small_pictures(seeds: Iterable[int]) -> Pictures:
         synthetic_nuclei(seed, SIDE, style="histology", count=(3, 5), radius=(0.09, 0.13), crowding=0.6, defocus=0.0)
         for seed in seeds
     ]
+    # Not `to_tensor`: it gives the same numbers in another memory layout, sums then round differently, and a training
+    # magnifies that. The notebook's text quotes numbers that were measured with this one.
     images = torch.from_numpy(np.stack([d.image for d in drawn])).permute(0, 3, 1, 2).float() / 255
     return Pictures(images, torch.from_numpy(np.stack([d.instances for d in drawn]).astype(np.int64)))
 
@@ -300,7 +302,7 @@ def trained_figure(unseen: Pictures, trained: dict[str, Trained], which: int = 0
         which: number of the picture to show.
     """
     picture = (unseen.images[which].permute(1, 2, 0) * 255).round().byte().numpy()
-    outline = (Outline("true outline", outlines_of(unseen.instances[which].numpy())),)
+    outline = true_outline(unseen.instances[which].numpy())
     cells = {"unseen picture, true outline": Picture(picture, "An unseen picture.", outlines=outline)}
     for name, runs in trained.items():
         cells[f"{name}: boundary map"] = runs.maps[0][which]

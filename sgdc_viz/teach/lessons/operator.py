@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sgdc_viz.data.synthetic import synthetic_nuclei
+from sgdc_viz.lens import saved_for_backward
 from sgdc_viz.nn import dynamic_conv2d
 from sgdc_viz.views import Box, Figure, Picture, Scale, curves, heat, panels, square
 
@@ -160,20 +161,9 @@ class Saved:
 
 
 def saved_numbers(forward: Callable[[], Tensor]) -> Saved:
-    """Count the numbers that autograd keeps for the backward pass of `forward()`, each storage once.
-
-    Views share the storage of what they look at, so a shifted view of an image costs nothing. Works on the meta
-    device too, where tensors have a shape but no numbers: sizes can be counted that this machine could not hold.
-    """
-    kept: dict[int, Tensor] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor  # kept alive, or another storage could get the same identity
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward()
-    sizes = (tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in kept.values())
+    """Count the numbers that autograd keeps for the backward pass of `forward()`, each storage once."""
+    kept = saved_for_backward(forward)
+    sizes = (tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in kept)
     return Saved(sorted(sizes, reverse=True))
 
 

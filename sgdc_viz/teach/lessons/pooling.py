@@ -17,16 +17,15 @@ from torch import Tensor
 from sgdc_viz.nn import SGDC, SGDCNet, pool_context, sobel_magnitude
 from sgdc_viz.views import (
     Figure,
-    Outline,
     Picture,
     Plot,
     Scale,
     Series,
     curves,
-    outlines_of,
     panels,
     shared_scale,
 )
+from sgdc_viz.views.figure import true_outline
 from sgdc_viz.views.overview import window_around
 from sgdc_viz.views.style import number
 
@@ -184,7 +183,7 @@ def means_figure(
     means = pool_context(grey, side)
     lost = (grey - means)[0, 0].numpy()
     bright = shared_scale("brightness, 0..1", grey[0, 0].numpy(), cmap=GREY)
-    outlines = () if truth is None else (Outline("true outline", outlines_of(truth)),)
+    outlines = true_outline(truth)
     names = ("the image (brightness)", f"its means over {side} × {side} pixels", "lost: image minus means")
     figure = panels(
         dict(zip(names, (grey[0, 0].numpy(), means[0, 0].numpy(), lost), strict=True)),
@@ -333,7 +332,7 @@ def sites_figure(image: np.ndarray, run: Run, pixel: tuple[int, int], truth: np.
         zoom: show 1/zoom of the longer side.
     """
     rows, columns = run.maps.entropy.shape
-    common = dict(outlines=(Outline("true outline", outlines_of(truth)),))
+    common = dict(outlines=true_outline(truth))
     common["window"] = window_around(pixel, run.probability.shape, zoom)
     u = run.recording[f"{run.block}.dynamic_out"][0, :, :rows, :columns]
     channel = int(u.abs().mean((1, 2)).argmax())

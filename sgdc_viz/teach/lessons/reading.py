@@ -27,9 +27,9 @@ from sgdc_viz.views import (
     statistic_by_distance,
 )
 from sgdc_viz.views.boundary_profile import SAME, crossing
-from sgdc_viz.views.ellipses import SHIFTS
+from sgdc_viz.views.ellipses import SHIFTS, aligned, grey_gradient
 from sgdc_viz.views.geometry import arrow_head, interval_of_mean, sample
-from sgdc_viz.views.style import MAPS, MINUS, number, outlines_of
+from sgdc_viz.views.style import MAPS, fixed, number, outlines_of
 
 FREQUENCIES = 33  # odd: as many on either side of frequency 0
 LOOKS, ENTROPY = "away from the object", "kernel entropy"
@@ -224,15 +224,9 @@ def across_outlines(pairs: Sequence[Pair]) -> tuple[Figure, dict[str, np.ndarray
     return figure, {name: np.array(v) for name, v in sides.items()}
 
 
-def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign and so many digits after the point; zero without one."""
-    rounded = round(float(value), digits)
-    return f"{rounded:+.{digits}f}".replace("-", MINUS) if rounded else f"{0:.{digits}f}"
-
-
 def with_interval(values: np.ndarray) -> str:
     """Mean over images [n] and its 95 % bootstrap interval, one digit after the point: "+0.9 [+0.7, +1.1]"."""
-    told = [signed(v, 1) for v in interval_of_mean(values) if v is not None]
+    told = [fixed(v, 1) for v in interval_of_mean(values) if v is not None]
     return told[0] if len(told) == 1 else f"{told[0]} [{told[1]}, {told[2]}]"
 
 
@@ -350,51 +344,9 @@ def along_edges(image: np.ndarray, run: Run) -> list[float]:
         with the image as it is, then with each of its nine shifts (`SHIFTS`).
     """
     e = run.ellipses
-    edges = _edges(image, run.stride, e.angle.shape[1:])
-    weight = (e.major - e.minor) / np.maximum(e.major + e.minor, 1e-9) * e.unimodal  # [heads, h, w]
-    along = np.stack([np.cos(2 * e.angle), np.sin(2 * e.angle)])
-    told = []
-    for shift in ((0, 0), *SHIFTS):
-        moved = np.roll(edges, [round(part * n) for part, n in zip(shift, edges.shape[1:], strict=True)], (1, 2))
-        strength = np.hypot(*moved)
-        total = (strength * weight).sum((1, 2))
-        heads = (weight * (moved[:, None] * along).sum(0)).sum((1, 2)) / np.maximum(total, 1e-9)
-        told.append(float(np.where(total < 1e-9, 0, heads).mean()))
-    return told
-
-
-def _edges(image: np.ndarray, stride: int, shape: tuple[int, int]) -> np.ndarray:
-    """Edges of the grey image at feature pixels, as vectors at twice their angle (so that both senses of an edge are
-    one), as long as the gradient is strong: uint8 [H, W, 3] -> [2, h, w]."""
-    from scipy.ndimage import gaussian_filter
-
-    h, w = shape
-    grey = image.mean(2)
-    grey = np.pad(grey, [(0, max(0, n * stride - m)) for n, m in zip((h, w), grey.shape, strict=True)], mode="edge")
-    grey = grey[: h * stride, : w * stride].reshape(h, stride, w, stride).mean((1, 3))
-    dy, dx = (gaussian_filter(grey, 1.0, order=order) for order in ((1, 0), (0, 1)))
-    twice = 2 * np.arctan2(dx, -dy)  # an edge runs at a right angle to the gradient
-    return np.hypot(dy, dx) * np.stack([np.cos(twice), np.sin(twice)])
-
-
-def edges_and_changes(image: np.ndarray, values: np.ndarray, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """How strongly the image changes at each feature pixel, and how strongly a map does.
-
-    Args:
-        image: uint8 [H, W, 3].
-        values: a map [h, w].
-        stride: image pixels per feature pixel.
-
-    Returns:
-        two maps [h, w]: lengths of the gradients (Gaussian derivative, 1 feature pixel) of the grey image and of the
-        map. Their correlation is `sgdc_viz.views.overview.edge_agreement`.
-    """
-    from scipy.ndimage import gaussian_gradient_magnitude
-
-    grey = image.mean(2)
-    grey = np.pad(grey, [(0, -n % stride) for n in grey.shape], mode="edge")
-    grey = grey.reshape(grey.shape[0] // stride, stride, -1, stride).mean((1, 3))
-    return tuple(gaussian_gradient_magnitude(np.asarray(m, float), 1.0) for m in (grey, values))
+    gradient = grey_gradient(image, e.angle.shape[1:], run.stride)
+    heads = list(zip(e.angle, e.major, e.minor, e.unimodal, strict=True))
+    return [float(np.mean([aligned(gradient, *head, shift) for head in heads])) for shift in ((0, 0), *SHIFTS)]
 
 
 def shift_p_value(statistic: np.ndarray, edges: np.ndarray, count: int = 99, shuffle: bool = False) -> float:

@@ -18,7 +18,8 @@ from sgdc_viz.learn.metrics import iou
 from sgdc_viz.learn.publish import NAMES, paired_difference
 from sgdc_viz.nn import SGDCNet
 from sgdc_viz.views import Effect, Effects, Figure, Outline, Picture, Scale, curves, outlines_of, panels
-from sgdc_viz.views.style import MINUS
+from sgdc_viz.views.figure import true_outline
+from sgdc_viz.views.style import MINUS, fixed
 
 SETS = ("isic2016", "isic2018", "ph2", "conic", "bbbc038")
 ISIC_PARTS = {
@@ -158,8 +159,9 @@ def layouts_figure(datasets: Mapping[str, Dataset]) -> Figure:
     for name, dataset in datasets.items():
         sample = dataset[0]
         labels = sample.mask if sample.instances is None else sample.instances
-        line = Outline("true outline", outlines_of(labels), "truth")
-        cells[name] = Picture(sample.image, f"{name}: drawn image with its true outlines.", outlines=(line,))
+        cells[name] = Picture(
+            sample.image, f"{name}: drawn image with its true outlines.", outlines=true_outline(labels)
+        )
     return panels(
         cells,
         title="Five layouts, one kind of answer",
@@ -209,7 +211,7 @@ def look_at(
     """
     mask = probability > 0.5
     lines = (Outline("predicted mask", outlines_of(mask), "prediction"),)
-    lines += () if truth is None else (Outline("true outline", outlines_of(truth), "truth"),)
+    lines += true_outline(truth)
     sure = float((probability[mask] > 0.9).mean()) if mask.any() else 0.0
     told = f"The mask covers {mask.mean():.0%} of the image; {sure:.0%} of its pixels have a probability over 0.9."
     return panels(
@@ -356,11 +358,11 @@ def ceiling_figure(sample: Sample, masks: Mapping[str, np.ndarray], window: tupl
     Args:
         masks: name -> bool [H, W]. window: (y0, x0, y1, x1).
     """
-    true = Outline("true outline", outlines_of(sample.mask), "truth")
+    true = true_outline(sample.mask)
     cells = {}
     for name, mask in masks.items():
         line = Outline(name, outlines_of(mask), "prediction")
-        cells[name] = Picture(sample.image, f"{name}: stairs along the true outline.", outlines=(line, true),
+        cells[name] = Picture(sample.image, f"{name}: stairs along the true outline.", outlines=(line, *true),
                               window=window)  # fmt: skip
     return panels(
         cells,
@@ -379,9 +381,7 @@ def ceiling_figure(sample: Sample, masks: Mapping[str, np.ndarray], window: tupl
 
 def difference_text(value: float, metric: str) -> str:
     """A difference as the tables write it: HD95 to 0.01 px, shares to 0.001; what rounds to 0 has no sign."""
-    digits = 2 if metric == "hd95" else 3
-    rounded = round(value, digits)
-    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+    return fixed(value, 2 if metric == "hd95" else 3).replace(MINUS, "-")
 
 
 def evidence(results: Mapping[str, dict], families: Sequence[str], metric: str) -> list[Effect]:
@@ -408,7 +408,7 @@ class Differences(Effects):
     """Effects whose values are written as in the tables."""
 
     def written(self, entry: Effect) -> str:
-        return difference_text(entry.value, "").replace("-", MINUS)
+        return fixed(entry.value, 3)
 
 
 def evidence_figure(results: Mapping[str, dict], families: Sequence[str] = ("nuclei", "dermoscopy")) -> Figure:
@@ -431,11 +431,3 @@ def evidence_figure(results: Mapping[str, dict], families: Sequence[str] = ("nuc
         f"shuffling the guidance of the trained network lowers both measures. {'; '.join(told)}.",
         rows=(), columns=(), cells=(), strip=tuple(charts),
     )  # fmt: skip
-
-
-__all__ = [
-    "DRAWN", "GALLERY_TOLD", "SEEN", "SETS", "ceiling_figure", "difference_text", "evidence", "evidence_figure",
-    "first_files", "first_mask", "gallery", "layouts_figure",
-    "look_at", "nearest", "scale_curve", "scale_figure", "slide_patches", "sorted_scores_figure",
-    "through_the_grid", "write_layout",
-]  # fmt: skip

@@ -16,7 +16,8 @@ from sgdc_viz.data.synthetic import synthetic_nuclei
 from sgdc_viz.learn.metrics import iou
 from sgdc_viz.learn.publish import paired_difference
 from sgdc_viz.nn import SGDC, SGE
-from sgdc_viz.views import Figure, Outline, curves, outlines_of, panels
+from sgdc_viz.views import Figure, curves, panels
+from sgdc_viz.views.figure import true_outline
 from sgdc_viz.views.geometry import interval_of_mean
 
 MEASURES = {"iou": "IoU of all pixels", "recall": "objects found", "precision": "marked pixels that are right"}
@@ -179,8 +180,8 @@ def size_curves(
         for name in names:
             lines = {}
             for arm in arms:
-                mean, low, high = (np.array(v) for v in zip(*map(_interval, told[name][arm]), strict=True))
-                lines[arm] = (np.log2(radii), mean, low, high)
+                mean, *ends = interval_of_mean(told[name][arm].T)
+                lines[arm] = (np.log2(radii), mean, *(end for end in ends if end is not None))
             plots[f"{style}: {MEASURES[name]}"] = lines
     drawn = curves(
         plots, x_label="mean radius of the objects (px)", y_label="share (0 to 1)", y_range=(-0.02, 1.02),
@@ -195,20 +196,9 @@ def size_curves(
     )  # fmt: skip
 
 
-def _interval(values: np.ndarray) -> tuple[float, float, float]:
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return float("nan"), float("nan"), float("nan")
-    mean, low, high = interval_of_mean(values[:, None])
-    if low is None:
-        return float(mean[0]), float(mean[0]), float(mean[0])
-    return float(mean[0]), float(low[0]), float(high[0])
-
-
 def masks(arms: Mapping[str, Callable[[np.ndarray], np.ndarray]], radius: float, style: str, seed: int) -> Figure:
     """A part of one picture and every arm's mask on it, with the true outlines."""
     sample = draw(seed, radius, style)
-    truth = (Outline("true outline", outlines_of(sample.instances)),)
     cells, told = {"image": sample.image}, []
     for arm, predict in arms.items():
         mask = predict(sample.image)
@@ -218,7 +208,8 @@ def masks(arms: Mapping[str, Callable[[np.ndarray], np.ndarray]], radius: float,
         told.append(f"{arm}: {found:.0%} of the objects found, {marked}")
     side = len(sample.image)
     return panels(
-        cells, title=f"{style.capitalize()}, mean radius {radius:g} px", outlines=truth, columns=len(cells),
+        cells, title=f"{style.capitalize()}, mean radius {radius:g} px", columns=len(cells),
+        outlines=true_outline(sample.instances),
         message="White: marked as object. White beyond an outline is wrong; an outline without white was missed.",
         alt=f"Masks on one drawn picture with objects of {radius:g} pixels radius. " + "; ".join(told) + ".",
         summary="; ".join(told) + f". One picture, its middle {side // 2} × {side // 2} pixels shown; no interval.",
