@@ -24,7 +24,7 @@ Data = Annotated[
     str,
     typer.Option(
         help="Data set: isic2016, isic2017, isic2018, ph2, conic, bbbc038, folder (your own images), "
-        "synthetic-dermoscopy or synthetic-nuclei."
+        "synthetic-dermoscopy, synthetic-nuclei or synthetic-shapes."
     ),
 ]
 # metavar="": these take no value, and their help must not show one.
@@ -322,6 +322,108 @@ def look(
 
 
 @app.command()
+def experiment(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="shapes, nuclei, dermoscopy, paper-isic2016, paper-isic2018, paper-ph2 or paper-conic."
+        ),
+    ],
+    root: Root = None,
+    test_root: Annotated[Path | None, typer.Option(help="Folder or zip of PH2 (paper-ph2 only).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results, one JSON a cell (default: runs/NAME/results).")
+    ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for weights, states to go on from and logs (default: runs/NAME).")
+    ] = None,
+    arms: Annotated[str, typer.Option(help="Only these, such as structure,pooled-8.")] = "",
+    seeds: Annotated[str, typer.Option(help="Only these, such as 0,1.")] = "",
+    cell: Annotated[str, typer.Option(help="Only this one, such as structure-seed0.")] = "",
+    jobs: Annotated[
+        int | None, typer.Option(help="Cells at a time (default: one a GPU, else one a CPU core).")
+    ] = None,
+    threads: Threads = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", metavar="", help="Train --cell anew and compare with its result in --out, which stays as it is."
+        ),
+    ] = False,
+    rehearse: Annotated[
+        bool,
+        typer.Option("--rehearse", metavar="", help="Two steps of a small network a cell: is everything in place?"),
+    ] = False,
+    list_cells: Annotated[bool, typer.Option("--list", metavar="", help="Print the grid and what is done.")] = False,
+) -> None:
+    """Run a declared grid of trainings and measure each; go on with it by the same command after any stop.
+
+    Results that are there already stay. With several processes or GPUs
+    for one cell: accelerate launch --num_processes 2 -m sgdc_viz experiment NAME ...
+    """
+    import os
+    import tempfile
+
+    import torch
+
+    from sgdc_viz.learn import experiment as grid
+
+    if name not in grid.EXPERIMENTS:
+        raise ValueError(f"there is no experiment {name!r}: choose one of {', '.join(grid.EXPERIMENTS)}.")
+    chosen = grid.EXPERIMENTS[name]
+    if rehearse:
+        chosen = grid.tiny(chosen)
+    folder = Path("runs") / (f"{name}-rehearsal" if rehearse else name)
+    out, work = out or folder / "results", work or folder
+    _refuse_file(out)
+    cells = chosen.cells(_words(arms), [_whole("--seeds", word) for word in _words(seeds)])
+    if cell:
+        cells = [c for c in cells if c.name == cell]
+    if not cells:
+        raise ValueError(f"experiment {name} has no such cell: `experiment {name} --list` prints its grid.")
+    if list_cells:
+        for arm in dict.fromkeys(c.arm for c in cells):
+            own = [c for c in cells if c.arm == arm]
+            done = sum((out / f"{c.name}.json").exists() for c in own)
+            print(f"{arm:18} {grid.ARMS[arm].what:46} seeds {own[0].seed} to {own[-1].seed}, {done} of {len(own)} done")
+        return
+    if again:
+        path = out / f"{cell}.json"
+        if len(cells) != 1 or not path.exists():
+            raise ValueError(f"--again needs --cell with the name of a finished cell: there is no {str(path)!r}.")
+        _set_threads(threads)
+        with tempfile.TemporaryDirectory() as fresh:
+            failed = grid.work_through(chosen, cells, Path(fresh), Path(fresh), root, test_root, progress=True)
+            if failed:
+                raise ValueError(failed[0][1])
+            pair = [json.loads(p.read_text(encoding="utf-8")) for p in (path, Path(fresh) / path.name)]
+        for metric, worst in grid.largest_difference(*pair).items():
+            means = [p["summary"][metric]["mean"] for p in pair]
+            print(f"{metric:13} largest difference of an image {worst:.5f}, means {means[0]:.5f} and {means[1]:.5f}")
+        return
+    todo = [out / f"{c.name}.json" for c in cells if not (out / f"{c.name}.json").exists()]
+    jobs = jobs or torch.cuda.device_count() or os.cpu_count() or 1
+    jobs = min(jobs, len(todo))
+    if jobs < 1:
+        print(f"all {len(cells)} cells are done: {out}")
+        return
+    if jobs == 1 or "WORLD_SIZE" in os.environ:
+        _set_threads(threads)
+        failed = grid.work_through(chosen, cells, out, work, root, test_root, progress=sys.stderr.isatty())
+        if failed:
+            raise ValueError(f"{len(failed)} cells failed, {failed[0][0].name} first: {failed[0][1]}")
+    else:
+        given = {"--root": root, "--test-root": test_root, "--out": out, "--work": work}
+        given |= {"--arms": arms, "--seeds": seeds}
+        words = [str(word) for pair in given.items() if pair[1] for word in pair]
+        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+        words += ["--jobs", "1", "--threads", str(threads), *(["--rehearse"] if rehearse else [])]
+        command = [sys.executable, "-m", "sgdc_viz", "experiment", name, *words]
+        grid.run_workers(command, jobs, todo, work, sys.stderr.isatty())
+    print(f"{len(todo)} cells done, their results are in {out}")
+
+
+@app.command()
 def classroom(
     out: Annotated[Path, typer.Option(help="Folder for student/, instructor/ and nbgrader/.")],
     notebooks: Annotated[str, typer.Option(help="Only these, such as 01,02 (default: all).")] = "",
@@ -384,6 +486,17 @@ def _steps(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
         raise ValueError(f"--keep {text!r}: give steps separated by commas, such as 0,25,50.") from None
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _whole(option: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"{option} {word!r} is no whole number.") from None
 
 
 def _set_threads(threads: int | None) -> None:

@@ -12,7 +12,7 @@ import torch
 from sgdc_viz import assets_dir
 from sgdc_viz.data import open_dataset
 from sgdc_viz.learn import TrainConfig, evaluate, fit, list_pretrained, load_checkpoint
-from sgdc_viz.learn.publish import _changed_guidance, paired_difference, publish, results_table, shuffle_pixels
+from sgdc_viz.learn.publish import changed_guidance, paired_difference, publish, results_table, shuffle_pixels
 from sgdc_viz.nn import SGDC, SGDCNet, SGDCNetConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,10 +74,10 @@ def test_control_changes_what_every_block_reads_and_is_gone_afterwards():
     with torch.no_grad():
         before = model(image).logits
         for change in (torch.zeros_like, shuffle_pixels):
-            with _changed_guidance(model, change):
+            with changed_guidance(model, change):
                 assert not torch.equal(model(image).logits, before)
         assert torch.equal(model(image).logits, before)
-        with pytest.raises(RuntimeError, match="stop"), _changed_guidance(model, torch.zeros_like):
+        with pytest.raises(RuntimeError, match="stop"), changed_guidance(model, torch.zeros_like):
             raise RuntimeError("stop")
         assert torch.equal(model(image).logits, before)
     assert sum(isinstance(m, SGDC) for m in model.modules()) > 1

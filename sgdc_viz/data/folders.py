@@ -16,7 +16,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from sgdc_viz.data.images import Sample, binary, load_image, load_labels, load_mask, load_mask_values, numbers_in
-from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
+from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei, synthetic_shapes
 
 SPLITS = ("train", "val", "test")
 DATASETS = (
@@ -38,6 +38,7 @@ DATASETS = (
     "folder",
     "synthetic-dermoscopy",
     "synthetic-nuclei",
+    "synthetic-shapes",
 )
 MAX_FILES = 500_000  # a root with more files than this is surely not a data set (a home folder, a whole disk)
 MAX_SIDE = 16_384  # the largest ISIC photographs are 6 748 pixels wide
@@ -85,6 +86,17 @@ class Dataset:
     @property
     def groups(self) -> list[str]:
         return [record.group for record in self._records]
+
+    @property
+    def strata(self) -> list[str]:
+        """Kind of picture of each sample, such as "256 x 256 fluorescence"; "" where the set has no kinds."""
+        return [record.stratum for record in self._records]
+
+    def subset(self, indices: Sequence[int], split: str, rule: str) -> Dataset:
+        """Some of the samples, as a data set of their own: a fold, say."""
+        some = Dataset(self.name, split, [self._records[i] for i in indices], self._read, kind=self.kind, rule=rule)
+        some.num_classes = self.num_classes
+        return some
 
     def __len__(self) -> int:
         return len(self._records)
@@ -170,7 +182,7 @@ def dataset_options(name: str) -> list[str]:
     """Names of the options that `open_dataset` takes for this data set."""
     if name.startswith("synthetic-"):
         nuclei = name == "synthetic-nuclei"
-        dials = inspect.signature(synthetic_nuclei if nuclei else synthetic_dermoscopy).parameters.keys()
+        dials = inspect.signature(_GENERATORS[name][0]).parameters.keys()
         return sorted(dials - {"seed"} | {"count"} | ({"nuclei"} if nuclei else set()))
     return list(inspect.signature(_opener(name)).parameters)[3:]
 
@@ -184,10 +196,16 @@ def _check_options(name: str, options: dict, known: list[str]) -> None:
 # ---------------------------------------------------------------------------------------------- synthetic
 
 
+_GENERATORS = {
+    "synthetic-dermoscopy": (synthetic_dermoscopy, "dermoscopy"),
+    "synthetic-nuclei": (synthetic_nuclei, "nuclei"),
+    "synthetic-shapes": (synthetic_shapes, "unknown"),
+}
+
+
 def _open_synthetic(name: str, split: str | None, seed: int, options: dict) -> Dataset:
     """`count` samples; sample i of split k has its own seed, so splits share no picture and need no files."""
-    nuclei = name == "synthetic-nuclei"
-    make = synthetic_nuclei if nuclei else synthetic_dermoscopy
+    make, kind = _GENERATORS[name]
     dials = dict(options)
     count = dials.pop("count", 1000)
     _check_options(name, dials, dataset_options(name))
@@ -209,7 +227,7 @@ def _open_synthetic(name: str, split: str | None, seed: int, options: dict) -> D
         records,
         partial(_read_synthetic, make, dials),
         rule=rule,
-        kind="nuclei" if nuclei else "dermoscopy",
+        kind=kind,
     )
     dataset[0]  # a dial that the generator refuses is reported now, not in the middle of a training
     return dataset

@@ -1,4 +1,4 @@
-"""Synthetic dermoscopy and nuclei whose truth is known exactly, because the mask is the shape that was drawn.
+"""Synthetic dermoscopy, nuclei and plain shapes whose truth is known exactly: the mask is the shape that was drawn.
 
 Every dial is a number, or a (low, high) range from which the seed draws. Each ingredient (shape, colours, hair, noise,
 ...) has its own random stream, so turning one dial leaves everything else in the picture as it was: the same lesion
@@ -163,6 +163,62 @@ def synthetic_nuclei(
     return Sample(image, (instances > 0).astype(np.uint8), instances, f"nuclei-{seed}", f"nuclei-{seed}")
 
 
+def synthetic_shapes(
+    seed: int,
+    size: int | tuple[int, int] = 96,
+    *,
+    lobes: Dial = (0, 24),
+    lobe_depth: Dial = 0.14,
+    radius: Dial = 0.2,
+    branches: Dial = 5,
+    width: Dial = (1.0, 8.0),
+    contrast: Dial = (0.15, 1.0),
+    noise: Dial = (0.0, 0.25),
+) -> Sample:
+    """One grey body with bumps and thin branches on a cloudy ground: nothing but structure, for dose and response.
+
+    Args (those not listed mean the same as in `synthetic_dermoscopy`):
+        lobes: bumps around the body: the spatial frequency of its boundary.
+        branches: how many curved branches grow out of the body.
+        width: of the branches, in pixels, the same from end to end: the finest structure of the picture.
+        contrast: 0 (nothing to see) .. 1 (brighter or darker than the ground by 0.45 of the grey scale).
+        noise: standard deviation of the noise, on the 0..1 scale.
+
+    Returns: Sample with a binary mask: 1 at the pixels whose centre lies inside the drawn outline; no instances.
+    Raises: ValueError for a size below 8 or a dial out of its range.
+    """
+    height, width_px = _size(size)
+    shape_rng, branch_rng, ground_rng, noise_rng, dial_rng = _streams(seed, 5)
+    dials = _Dials(
+        dial_rng,
+        lobes=(lobes, 0, 200),
+        lobe_depth=(lobe_depth, 0, 0.4),
+        radius=(radius, 0.02, 0.7),
+        branches=(branches, 0, 50),
+        width=(width, 0.5, 50),
+        contrast=(contrast, 0, 1),
+        noise=(noise, 0, 0.5),
+    )
+    side = min(height, width_px)
+    centre = (height * shape_rng.uniform(0.42, 0.58), width_px * shape_rng.uniform(0.42, 0.58))
+    body = _star(
+        shape_rng, height, width_px, centre, dials.radius * side, shape_rng.uniform(0.75, 1.0),
+        shape_rng.uniform(0, np.pi), round(dials.lobes), dials.lobe_depth,
+    )  # fmt: skip
+    count = round(dials.branches)
+    angles = 2 * np.pi * (np.arange(count) + branch_rng.uniform(0, 0.8, count) + branch_rng.random()) / max(1, count)
+    paths = [_branch(branch_rng, centre, dials.radius * side, side, angle) for angle in angles]
+    lines = [dials.width / 2 - _distance_to_path(path, height, width_px) for path in paths]
+    distance = np.maximum.reduce([body, *lines])
+    clouds = _clouds(ground_rng, body.shape, side / 3) + 0.5 * _clouds(ground_rng, body.shape, side / 12)
+    sign = ground_rng.choice((-1.0, 1.0))
+    grey = 0.5 + 0.04 * clouds + 0.45 * sign * dials.contrast * (np.clip(distance + 0.5, 0, 1) - 0.5)
+    grey = grey + dials.noise * noise_rng.standard_normal(grey.shape, np.float32)
+    image = np.round(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+    image = np.repeat(image[:, :, None], 3, axis=2)
+    return Sample(image, (distance > 0).astype(np.uint8), None, f"shapes-{seed}", f"shapes-{seed}")
+
+
 # ---------------------------------------------------------------------------------------------- shapes
 
 
@@ -228,6 +284,28 @@ def _star(
     step = np.round(at * (table / (2 * np.pi))).astype(np.int32) % table - table // 2  # negative indices wrap
     reach, lean = contour.astype(np.float32)[step], slope.astype(np.float32)[step]
     return (reach - r) / np.sqrt(1 + (lean / np.maximum(r, 1)) ** 2)
+
+
+def _branch(
+    rng: np.random.Generator, centre: tuple[float, float], radius: float, side: int, angle: float
+) -> np.ndarray:
+    """A path that leaves a body at an angle and wanders, as (y, x) points [13, 2]."""
+    bends = angle + np.cumsum(rng.normal(0, 0.28, 12))
+    step = rng.uniform(0.022, 0.034) * side
+    start = np.array(centre) + 0.7 * radius * np.array([np.sin(angle), np.cos(angle)])
+    moves = step * np.stack([np.sin(bends), np.cos(bends)], axis=1)
+    return np.concatenate([start[None], start + np.cumsum(moves, axis=0)])
+
+
+def _distance_to_path(path: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Distance in pixels from each pixel's centre to a path of straight pieces [points, 2] (y, x): [H, W]."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32) + 0.5
+    nearest = np.full((height, width), np.inf, np.float32)
+    for (y0, x0), (y1, x1) in zip(path[:-1], path[1:], strict=True):
+        dy, dx = y1 - y0, x1 - x0
+        along = np.clip(((y - y0) * dy + (x - x0) * dx) / (dy * dy + dx * dx), 0, 1)
+        nearest = np.minimum(nearest, np.hypot(y - y0 - along * dy, x - x0 - along * dx))
+    return nearest
 
 
 def _place_nuclei(

@@ -55,7 +55,7 @@ def publish(run: Path, name: str, command: str, test: Dataset, assets: Path, not
     controls = {}
     if model.config.kernel_source == "structure":
         for control, change in (("guidance zeroed", torch.zeros_like), ("guidance shuffled", shuffle_pixels)):
-            with _changed_guidance(model, change):
+            with changed_guidance(model, change):
                 changed = evaluate(model, test, progress=True)
             difference = {m: paired_difference(changed["images"], result["images"], m) for m in METRICS}
             controls[control] = {"summary": changed["summary"], "difference": difference}
@@ -78,7 +78,8 @@ def shuffle_pixels(guidance: Tensor) -> Tensor:
 
 
 @contextmanager
-def _changed_guidance(model: SGDCNet, change: Callable[[Tensor], Tensor]):
+def changed_guidance(model: SGDCNet, change: Callable[[Tensor], Tensor]):
+    """While it lasts, SGDC blocks read `change(guidance)` in place of the guidance, in training too."""
     taps: list[nn.Module] = [block.guidance for block in model.modules() if isinstance(block, SGDC)]
     handles = [tap.register_forward_hook(lambda module, args, output: change(output)) for tap in taps]
     try:

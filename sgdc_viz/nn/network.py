@@ -36,6 +36,8 @@ class SGDCNetConfig:
         mid_channels, guidance_channels, reduction, sobel_gate: of the boundary branch, see `SGE`.
         heads, kernel_size, mlp_ratio, drop_path, layer_scale_init, pool_size, padding, antialias: see `SGDC`.
         kernel_source: "structure", "semantic", "pooled", "global", or a published block: "dyconv", "idconv", "plain".
+        skips: whether the decoder sees the encoder's finer features. Without, the coarsest features and what SGE hands
+            to guided blocks are all it has: a network to learn from, not one to use.
     """
 
     encoder: str = "compact"
@@ -55,6 +57,7 @@ class SGDCNetConfig:
     pool_size: int = 8
     padding: str = "zeros"
     antialias: bool = False
+    skips: bool = True
 
     def __post_init__(self):
         for name in ("encoder_channels", "decoder_channels"):
@@ -241,6 +244,8 @@ class SGDCNet(nn.Module):
         edge_logits, guidance = self.sge(features[-1], features[0])
         x = None
         for stage, skip in zip(self.decoder.values(), reversed(features), strict=True):
+            if x is not None and not self.config.skips:
+                skip = torch.zeros_like(skip)
             x = stage(x, skip, guidance)
         logits = F.interpolate(self.head(x), scale_factor=finest, mode="bilinear", align_corners=False)
         rows, columns = -(-height // finest), -(-width // finest)

@@ -1,0 +1,635 @@
+"""Experiments: a declared grid of trainings, arm x seed on one kind of images; each cell is trained and measured alone.
+
+An arm is what is compared (where the kernels come from, and changes of one thing at a time). Cells of one seed are
+paired: the same initial weights where the arms share them, the same images in the same order, windows, augmentation,
+steps and schedule. Nothing is tuned on the test images and no step is chosen by them: the last step counts.
+
+Every worker takes the next cell that has no result and that nobody else holds (a lock file says so and goes away with
+its process), so any number of workers may be started and killed at any time. A cell goes on from its last saved state.
+Under `accelerate launch` with several processes all of them train one cell together.
+
+What the numbers are for, and what was decided before they were there, stands in DECLARED.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sgdc_viz import __version__
+from sgdc_viz.data import Dataset, Sample, open_dataset
+from sgdc_viz.data.transforms import to_scale
+from sgdc_viz.nn import SGDCNet, SGDCNetConfig
+
+from .history import SMALL
+from .metrics import summarise
+from .predict import evaluate
+from .publish import changed_guidance, shuffle_pixels
+from .train import STATE_FILE, TrainConfig, fit
+
+DECLARED = {
+    "primary": "nsd1",  # surface Dice at 1 px, over all test images; in `shapes` over all levels of all dials
+    "secondary": "iou",
+    "contrasts": {
+        "guided - pooled": ("structure", "pooled-8"),  # what the paper claims
+        "guided - per pixel": ("structure", "semantic"),  # is it the guidance?
+        "per pixel - pooled": ("semantic", "pooled-8"),  # is it that kernels differ from pixel to pixel?
+    },
+    "experiments": ("shapes", "nuclei", "dermoscopy"),
+    "interval": "Hierarchical bootstrap of the paired differences: seeds are drawn with replacement, and groups of "
+    "images with replacement (the same for all seeds drawn; within each fold where seeds have their own images).",
+    "rule": "A difference is called one if the interval of the primary measure, widened for the nine comparisons "
+    "(three contrasts x three experiments, Bonferroni), leaves out 0. Everything else is undecided, and everything "
+    "but these nine comparisons is exploratory.",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing to compare: changes to the network and to the training, all else equal.
+
+    Attributes: name; what: one phrase for tables; network: of SGDCNetConfig; training: of TrainConfig; shuffled: the
+    guidance that blocks read is permuted over the pixels, in training and test; steps: times the usual number of steps.
+    """
+
+    name: str
+    what: str
+    network: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    shuffled: bool = False
+    steps: float = 1
+
+
+def _pooled(p: int) -> Arm:
+    return Arm(
+        f"pooled-{p}", f"context pooled over {p} x {p} feature pixels", {"kernel_source": "pooled", "pool_size": p}
+    )
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("structure", "per pixel, guided (SGDC)", {"kernel_source": "structure"}),
+        Arm("semantic", "per pixel, not guided", {"kernel_source": "semantic"}),
+        *(_pooled(p) for p in (2, 4, 8, 16)),
+        Arm("global", "one context for the image", {"kernel_source": "global"}),
+        Arm("dyconv", "DyConv (Chen 2020)", {"kernel_source": "dyconv"}),
+        Arm("idconv", "IDConv (TransXNet)", {"kernel_source": "idconv"}),
+        Arm("plain", "static depthwise convolution", {"kernel_source": "plain"}),
+        Arm("edges-off", "guided, boundary branch not supervised", {}, {"edge_weight": 0.0}),
+        Arm("shuffled", "guided, guidance at wrong pixels throughout", {}, shuffled=True),
+        Arm("scaled-sobel", "guided, Sobel gate per channel and scaled", {"sobel_gate": "per_channel"}),
+        Arm("layer-scale-1e-6", "guided, layer scale starts at 1e-6", {"layer_scale_init": 1e-6}),
+        Arm("layer-scale-1", "guided, layer scale starts at 1", {"layer_scale_init": 1.0}),
+        Arm("edge-width-1", "guided, boundary target 1 px wide", {}, {"edge_width": 1}),
+        Arm("structure-long", "guided, three times the steps", {}, steps=3),
+        Arm("pooled-8-long", "pooled 8, three times the steps", _pooled(8).network, steps=3),
+        Arm("structure-no-skips", "guided, decoder without skips", {"skips": False}),
+        Arm("semantic-no-skips", "per pixel, decoder without skips", {"kernel_source": "semantic", "skips": False}),
+        Arm("pooled-8-no-skips", "pooled 8, decoder without skips", {**_pooled(8).network, "skips": False}),
+    )
+}
+MAIN = ("structure", "semantic", "pooled-8", "global", "dyconv", "idconv", "plain")
+CHANGES = ("edges-off", "shuffled", "scaled-sobel", "layer-scale-1e-6")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A declared grid.
+
+    Attributes:
+        name, question: of the experiment.
+        data: the data set trained on, its split "train"; test_data: another one to test on (None: the same).
+        arms: name of an arm -> its seeds, in the order in which they run.
+        training, network: what all arms share.
+        folds: cut *all* images into this many folds by a hash of their group, seed s is tested on fold s mod folds
+            and trained on the others. 0: the data set's own splits.
+        longest_side: images and truth are scaled to this, for training and test alike; pixels of the metrics are these.
+        options: of `open_dataset`.
+        middle, sweeps: test on drawn images with one dial turned at a time (dial -> levels), the others at `middle`;
+            the same `images` seeds at every level.
+    """
+
+    name: str
+    question: str
+    data: str
+    arms: dict[str, tuple[int, ...]]
+    training: TrainConfig
+    network: Callable[..., SGDCNetConfig] = SGDCNetConfig.compact
+    test_data: str | None = None
+    folds: int = 0
+    longest_side: int | None = None
+    options: dict = field(default_factory=dict)
+    middle: dict = field(default_factory=dict)
+    sweeps: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    images: int = 30
+
+    def cells(self, arms: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
+        """The cells in running order (arms of one seed together), or those of some arms and seeds.
+
+        Raises: ValueError for an arm that the experiment does not have.
+        """
+        unknown = [arm for arm in arms if arm not in self.arms]
+        if unknown:
+            raise ValueError(f"experiment {self.name} has no arm {unknown[0]!r}; it has {', '.join(self.arms)}.")
+        cells = [Cell(arm, seed) for arm, all_seeds in self.arms.items() for seed in all_seeds]
+        chosen = [c for c in cells if (not arms or c.arm in arms) and (not seeds or c.seed in seeds)]
+        order = list(self.arms)
+        return sorted(chosen, key=lambda c: (c.arm not in MAIN[:3], c.seed, order.index(c.arm)))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: an arm and a seed."""
+
+    arm: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}-seed{self.seed}"
+
+
+def _small(**changes) -> SGDCNetConfig:
+    return SGDCNetConfig.compact(**{**SMALL, **changes})
+
+
+def _grid(*groups: tuple[Sequence[str], Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    return {arm: tuple(seeds) for arms, seeds in groups for arm in arms}
+
+
+_PAPER = dict(
+    arms=_grid((MAIN, range(5))),
+    network=SGDCNetConfig.paper,
+    longest_side=320,
+    training=TrainConfig(
+        steps=20_000, batch_size=16, crop=256, learning_rate=3e-4, warmup=500, mixed_precision="bf16",
+        validate_every=0, save_every=500,
+    ),
+)  # fmt: skip
+
+EXPERIMENTS = {
+    e.name: e
+    for e in (
+        Experiment(
+            "shapes",
+            "On drawn shapes: at which boundary frequency, width, contrast and noise does guidance matter?",
+            "synthetic-shapes",
+            _grid(
+                (("structure", "semantic", "pooled-2", "pooled-4", "pooled-8", "pooled-16", "global"), range(5)),
+                (("structure-no-skips", "semantic-no-skips", "pooled-8-no-skips"), range(3)),
+                (CHANGES, range(3)),
+                (("dyconv", "idconv", "plain"), range(3)),
+            ),
+            TrainConfig(steps=400, crop=96, learning_rate=4e-3, warmup=20, augment=False, validate_every=0),
+            network=_small,
+            options={"size": 96, "count": 1200},
+            middle={"lobes": 8, "width": 3.0, "contrast": 0.6, "noise": 0.08},
+            sweeps={
+                "lobes": (0, 4, 8, 12, 16, 24, 32),
+                "width": (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
+                "contrast": (0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0),
+                "noise": (0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.3),
+            },
+        ),
+        Experiment(
+            "nuclei",
+            "On real nuclei (BBBC038): does guidance win, and is it the guidance?",
+            "bbbc038",
+            _grid(
+                (MAIN, range(5)),
+                (CHANGES, range(3)),
+                (("layer-scale-1", "edge-width-1"), range(3)),
+                (("structure-long", "pooled-8-long"), range(3)),
+            ),
+            TrainConfig(steps=400, crop=96, validate_every=0),
+        ),
+        Experiment(
+            "dermoscopy",
+            "On real skin lesions (sample of ISIC 2017, 5 folds): does guidance win, and is it the guidance?",
+            "isic2017",
+            _grid((MAIN, range(5)), (CHANGES, range(3))),
+            TrainConfig(steps=300, crop=96, validate_every=0),
+            folds=5,
+            longest_side=128,
+        ),
+        Experiment("paper-isic2016", "The paper's scale on ISIC 2016, official split.", "isic2016", **_PAPER),
+        Experiment("paper-isic2018", "The paper's scale on ISIC 2018, official split.", "isic2018", **_PAPER),
+        Experiment("paper-ph2", "Trained on ISIC 2016, tested on PH2 as it is.", "isic2016", test_data="ph2", **_PAPER),
+        Experiment(
+            "paper-conic",
+            "The paper's scale on CoNIC, split by source image.",
+            "conic",
+            **_PAPER | {"longest_side": None},
+        ),
+    )
+}
+
+
+# --- one cell --------------------------------------------------------------------------------------------------------
+
+
+class Images(Sequence):
+    """A data set at the experiment's scale, each image read once and kept (in `kept`, by name)."""
+
+    def __init__(self, dataset: Dataset, longest_side: int | None = None, kept: dict[str, Sample] | None = None):
+        self.dataset, self.longest_side = dataset, longest_side
+        self._names, self._kept = dataset.names, {} if kept is None else kept
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        name = self._names[index]
+        if name not in self._kept:
+            self._kept[name] = to_scale(self.dataset[index], self.longest_side)
+        return self._kept[name]
+
+    def describe(self) -> dict:
+        return self.dataset.describe()
+
+
+def build_network(experiment: Experiment, cell: Cell, num_classes: int = 1) -> SGDCNet:
+    """The network of a cell, its initial weights drawn from the cell's seed: arms with the same weights start alike."""
+    config = experiment.network(num_classes=num_classes, **ARMS[cell.arm].network)
+    torch.manual_seed(cell.seed)
+    return SGDCNet(config)
+
+
+def training_of(experiment: Experiment, cell: Cell) -> TrainConfig:
+    """The training of a cell."""
+    arm = ARMS[cell.arm]
+    steps = round(experiment.training.steps * arm.steps)
+    return replace(experiment.training, steps=steps, seed=cell.seed, **arm.training)
+
+
+class Bench:
+    """The images of an experiment, opened once for all its cells.
+
+    Args:
+        experiment: what is run.
+        root: folder or zip of the data; test_root: of `test_data`, where that is another set.
+
+    Raises: as `open_dataset`.
+    """
+
+    def __init__(self, experiment: Experiment, root: Path | None = None, test_root: Path | None = None):
+        self.experiment = experiment
+        self._scale = experiment.longest_side
+        self.all = self.train = None
+        if experiment.folds:
+            self.all = open_dataset(experiment.data, root, None, **experiment.options)
+            self._kept: dict[str, Sample] = {}
+        else:
+            self.train = Images(open_dataset(experiment.data, root, "train", **experiment.options), self._scale)
+            if not experiment.sweeps:
+                name, where = experiment.data, root
+                if experiment.test_data:
+                    name, where = experiment.test_data, test_root
+                self._test = Images(open_dataset(name, where, "test"), self._scale)
+        self._sweeps: list[tuple[dict, Images]] = []
+        for dial, levels in experiment.sweeps.items():
+            for level in levels:
+                dials = {**experiment.middle, dial: level}
+                size = experiment.options["size"]
+                drawn = open_dataset(experiment.data, None, "test", size=size, count=experiment.images, **dials)
+                self._sweeps.append(({"dial": dial, "level": level}, Images(drawn)))
+
+    def fold(self, seed: int) -> tuple[Images, list[tuple[dict, Images]]]:
+        """(training images, tests) of a seed; a test is what to note beside its images, and the images."""
+        if self._sweeps:
+            return self.train, self._sweeps
+        if self.all is None:
+            return self.train, [({}, self._test)]
+        folds, own = self.experiment.folds, seed % self.experiment.folds
+        part = deal_folds(self.all.groups, folds)
+        rule = f"fold {own} of {folds}, dealt by a hash of the group"
+        parts = []
+        for split, wanted in (("train", lambda f: f != own), ("test", lambda f: f == own)):
+            indices = [i for i, f in enumerate(part) if wanted(f)]
+            parts.append(Images(self.all.subset(indices, split, rule), self._scale, self._kept))
+        return parts[0], [({}, parts[1])]
+
+
+def deal_folds(groups: Sequence[str], folds: int) -> list[int]:
+    """Fold of each image. Whole groups, in the order of a hash of their names, are dealt out one after the other."""
+    order = sorted(set(groups), key=lambda group: hashlib.sha256(group.encode()).hexdigest())
+    fold = {group: i % folds for i, group in enumerate(order)}
+    return [fold[group] for group in groups]
+
+
+def run_cell(bench: Bench, cell: Cell, work: Path, *, cpu: bool = False, progress: bool = False) -> dict:
+    """Train and measure one cell.
+
+    Args:
+        bench: the images.
+        cell: arm and seed.
+        work: folder of this cell: state while it trains, `model.safetensors` at the end.
+        cpu, progress: as in `fit`.
+
+    Returns:
+        The result, ready for `write_result`, {} in processes other than the main one.
+    """
+    from accelerate import PartialState
+
+    experiment, arm = bench.experiment, ARMS[cell.arm]
+    train, tests = bench.fold(cell.seed)
+    model = build_network(experiment, cell, train.dataset.num_classes)
+    settings, begun = training_of(experiment, cell), time.perf_counter()
+    with changed_guidance(model, shuffle_pixels) if arm.shuffled else nullcontext():
+        history = fit(model, train, None, settings, out=work, resume=True, progress=progress, cpu=cpu)
+        trained = time.perf_counter()
+        images = _measure(model, tests)
+    controls = {}
+    if cell.arm == "structure":
+        for control, change in (("guidance zeroed", torch.zeros_like), ("guidance shuffled", shuffle_pixels)):
+            with changed_guidance(model, change):
+                controls[control] = _measure(model, tests, described=False)
+    if not PartialState().is_main_process:
+        return {}
+    return {
+        "experiment": experiment.name,
+        "cell": cell.name,
+        "arm": cell.arm,
+        "seed": cell.seed,
+        "command": f"python -m sgdc_viz experiment {experiment.name} --cell {cell.name}"
+        + (" --root ROOT" if not experiment.data.startswith("synthetic-") else ""),
+        "training": asdict(settings),
+        "network": model.config.to_dict(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "loss": float(np.mean([record["total"] for record in history[-50:]])),
+        "train_seconds": round(trained - begun, 1),
+        "test_seconds": round(time.perf_counter() - trained, 1),
+        "machine": machine(),
+        "commit": commit(),
+        "train_data": train.describe(),
+        "test_data": _describe(tests),
+        "longest_side": experiment.longest_side,
+        "summary": {k: v for k, v in summarise(_records(images)).items()},
+        "images": images,
+        "controls": controls,
+    }
+
+
+def _measure(model: SGDCNet, tests: list[tuple[dict, Images]], described: bool = True) -> dict[str, list]:
+    """Metrics of all test images, as columns; the processes of an accelerate launch share the work."""
+    from accelerate import PartialState
+    from accelerate.utils import gather_object
+
+    state, rows = PartialState(), []
+    for note, images in tests:
+        mine = range(state.process_index, len(images), state.num_processes)
+        if not len(mine):
+            continue
+        records = evaluate(model, [images[i] for i in mine])["images"]
+        dataset, groups = images.dataset, images.dataset.groups
+        for i, record in zip(mine, records, strict=True):
+            height, width = images[i].mask.shape
+            about = {"group": groups[i], "kind": dataset.strata[i], "height": height, "width": width, **note}
+            rows.append((note.get("dial", ""), note.get("level", 0), i, about | record))
+    rows = [row for _, _, _, row in sorted(gather_object(rows), key=lambda row: row[:3])]
+    numbers = {group: n for n, group in enumerate(dict.fromkeys(row["group"] for row in rows))}
+    rows = [{**row, "name": _short(row["name"]), "group": numbers[row["group"]]} for row in rows]
+    keys = list(rows[0])
+    if not described:
+        keys = [key for key in keys if key not in ("group", "kind", "height", "width", "dial", "level", "name")]
+    return {key: [row[key] for row in rows] for key in keys}
+
+
+def _short(name: str) -> str:
+    """BBBC038 names its images by 64 hexadecimal digits; twelve tell them apart."""
+    return name if len(name) < 40 else name[:12]
+
+
+def _records(images: dict[str, list]) -> list[dict]:
+    about = ("name", "group", "kind", "height", "width", "dial", "level")
+    keys = [key for key in images if key not in about]
+    return [dict(zip(keys, row, strict=True)) for row in zip(*(images[key] for key in keys), strict=True)]
+
+
+def _describe(tests: list[tuple[dict, Images]]) -> dict:
+    if len(tests) == 1:
+        return tests[0][1].describe()
+    first = tests[0][1].describe()
+    return {**first, "images": sum(len(images) for _, images in tests), "rule": "one dial turned at a time"}
+
+
+def machine() -> dict:
+    """Versions, device and threads behind a result."""
+    import kornia
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "sgdc_viz": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "kornia": kornia.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def commit() -> str | None:
+    """The git commit of this clone, with "+" if files differ from it; None outside a clone."""
+    folder = Path(__file__).parent
+    try:
+        told = [
+            subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True)
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", str(folder)))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told[0].stdout.strip() + ("+" if told[1].stdout.strip() else "")
+
+
+# --- results on disk -------------------------------------------------------------------------------------------------
+
+
+def write_result(path: Path, result: dict) -> None:
+    """One JSON file, whole or not at all. Each column of `images` is a line of its own; JSON knows no NaN."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_text(_as_lines(_plain(result), 3) + "\n", encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read_results(folder: Path) -> list[dict]:
+    """All results in a folder, in the order of their names. Raises ValueError naming a file that is no result."""
+    results = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            result["arm"], result["seed"], result["images"]["nsd1"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{str(path)!r} is no result of an experiment ({error!r}): remove it.") from None
+        results.append(result)
+    return results
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 5) if np.isfinite(value) else None
+    return value
+
+
+def _as_lines(value, depth: int) -> str:
+    if depth and isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"{json.dumps(k)}: {_as_lines(v, depth - 1)}" for k, v in value.items()) + "\n}"
+    return json.dumps(value, allow_nan=False)
+
+
+def largest_difference(a: dict, b: dict) -> dict[str, float]:
+    """Largest difference of any image's metric between two results of one cell.
+
+    Raises: ValueError if they are of different images.
+    """
+    if a["images"]["name"] != b["images"]["name"]:
+        raise ValueError("the two results are of different images: other data, or another version of it.")
+    worst = {}
+    for metric in ("iou", "dice", "nsd1", "nsd2", "boundary_iou", "hd95"):
+        pairs = zip(a["images"][metric], b["images"][metric], strict=True)
+        worst[metric] = max((abs(x - y) if None not in (x, y) else float(x is not y)) for x, y in pairs)
+    return worst
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+
+def work_through(
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    out: Path,
+    work: Path,
+    root: Path | None = None,
+    test_root: Path | None = None,
+    cpu: bool = False,
+    progress: bool = False,
+) -> list[tuple[Cell, str]]:
+    """Run, one after the other, the cells that have no result and that no other worker holds.
+
+    Returns:
+        The cells that failed, each with its sentence.
+    """
+    from accelerate import PartialState
+    from filelock import FileLock, Timeout
+
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1  # under accelerate launch
+    main = not together or PartialState(cpu=cpu).is_main_process
+    bench, failed = None, []
+    for cell in cells:
+        path, folder = out / f"{cell.name}.json", work / cell.name
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(folder / "lock")) if main else nullcontext()
+        try:
+            if main:
+                lock.acquire(timeout=0)
+        except Timeout:
+            if together:
+                raise ValueError(f"another run holds {cell.name}: wait for it or stop it.") from None
+            continue
+        try:
+            if path.exists():
+                continue
+            bench = bench or Bench(experiment, root, test_root)
+            result = run_cell(bench, cell, folder, cpu=cpu, progress=progress)
+            if main:
+                write_result(path, result)
+                (folder / STATE_FILE).unlink(missing_ok=True)
+            if together:
+                PartialState().wait_for_everyone()
+        except ValueError as error:
+            if bench is None or together:
+                raise
+            failed.append((cell, str(error)))
+        finally:
+            if main:
+                lock.release()
+    return failed
+
+
+def tiny(experiment: Experiment) -> Experiment:
+    """The same experiment as a rehearsal: two steps of a small network, one seed: a mistake shows in a minute."""
+    return replace(
+        experiment,
+        arms={arm: seeds[:1] for arm, seeds in experiment.arms.items()},
+        network=_small,
+        training=replace(experiment.training, steps=2, batch_size=2, crop=64, warmup=1, mixed_precision="no"),
+        options={**experiment.options, "count": 4} if experiment.sweeps else experiment.options,
+        sweeps={dial: levels[:2] for dial, levels in experiment.sweeps.items()},
+        longest_side=64 if experiment.longest_side else None,
+        images=2,
+    )
+
+
+def run_workers(command: Sequence[str], jobs: int, todo: Sequence[Path], work: Path, progress: bool = True) -> None:
+    """Run `command` in several processes at once and show how far they are, until all have ended.
+
+    Each process gets an equal share of the CPU threads and, where there are GPUs, one of them in turn.
+
+    Args:
+        command: the words of a command that works through the cells.
+        jobs: how many processes.
+        todo: result files that are wanted.
+        work: folder for the processes' logs.
+        progress: show a bar.
+
+    Raises:
+        ValueError: some results are missing at the end, with the last words of a log.
+        KeyboardInterrupt: Ctrl-C; the processes are stopped first. Cells go on from their last saved state.
+    """
+    from tqdm.auto import tqdm
+
+    work.mkdir(parents=True, exist_ok=True)
+    gpus = torch.cuda.device_count()
+    logs = [work / f"worker-{i}.log" for i in range(jobs)]
+    workers = []
+    try:
+        for i, log in enumerate(logs):
+            env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            if gpus:
+                env["CUDA_VISIBLE_DEVICES"] = str(i % gpus)
+            with log.open("w", encoding="utf-8") as file:
+                workers.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env))
+        with tqdm(total=len(todo), desc="cells", unit="cell", disable=not progress) as bar:
+            while True:
+                running = any(worker.poll() is None for worker in workers)
+                done = sum(path.exists() for path in todo)
+                bar.update(done - bar.n)
+                if not running:
+                    break
+                time.sleep(0.5)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.terminate()
+        for worker in workers:
+            worker.wait()
+    missing = [path.stem for path in todo if not path.exists()]
+    if missing:
+        last = next((words for words in map(_last_line, logs) if words), "no word in the logs")
+        raise ValueError(f"{len(missing)} of {len(todo)} cells have no result ({missing[0]} first): {last}")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].removeprefix("error: ") if lines else ""
