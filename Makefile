@@ -7,7 +7,7 @@ PY = $(VENV)/bin/python
 ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 install = @VENV="$(VENV)" PYTHON="$(PYTHON)" sh .ci/make-venv
 
-.PHONY: help demo lab notebooks bench test clean
+.PHONY: help demo lab notebooks bench evidence test clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -30,6 +30,10 @@ notebooks: ## run every notebook and save its outputs in place
 bench: ## speed and memory of the operator and the blocks on this machine
 	$(install) app
 	$(PY) -m sgdc_viz bench
+
+evidence: ## tables and figures about guided against pooled, anew from the results in assets/evidence
+	$(install) app
+	$(PY) -m sgdc_viz evidence
 
 test: ## lint, all tests, all notebooks (strict)
 	$(install) app,notebooks,test

@@ -424,6 +424,17 @@ def experiment(
 
 
 @app.command()
+def evidence() -> None:
+    """For maintainers: make the tables, figures and sentences about the experiments anew from their results."""
+    from sgdc_viz import assets_dir
+    from sgdc_viz.evidence import write
+
+    project = assets_dir().parent
+    for path in write(project):
+        print(f"wrote {path.relative_to(project)}")
+
+
+@app.command()
 def classroom(
     out: Annotated[Path, typer.Option(help="Folder for student/, instructor/ and nbgrader/.")],
     notebooks: Annotated[str, typer.Option(help="Only these, such as 01,02 (default: all).")] = "",

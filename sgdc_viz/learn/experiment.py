@@ -48,7 +48,8 @@ DECLARED = {
     },
     "experiments": ("shapes", "nuclei", "dermoscopy"),
     "interval": "Hierarchical bootstrap of the paired differences: seeds are drawn with replacement, and groups of "
-    "images with replacement (the same for all seeds drawn; within each fold where seeds have their own images).",
+    "images with replacement (the same for all seeds drawn; within each fold where seeds have their own images); "
+    "widened to Student's interval where seeds alone differ, see learn/statistics.py.",
     "rule": "A difference is called one if the interval of the primary measure, widened for the nine comparisons "
     "(three contrasts x three experiments, Bonferroni), leaves out 0. Everything else is undecided, and everything "
     "but these nine comparisons is exploratory.",
@@ -95,6 +96,7 @@ ARMS = {
         Arm("edge-width-1", "guided, boundary target 1 px wide", {}, {"edge_width": 1}),
         Arm("structure-long", "guided, three times the steps", {}, steps=3),
         Arm("pooled-8-long", "pooled 8, three times the steps", _pooled(8).network, steps=3),
+        Arm("semantic-long", "per pixel, three times the steps", {"kernel_source": "semantic"}, steps=3),
         Arm("structure-no-skips", "guided, decoder without skips", {"skips": False}),
         Arm("semantic-no-skips", "per pixel, decoder without skips", {"kernel_source": "semantic", "skips": False}),
         Arm("pooled-8-no-skips", "pooled 8, decoder without skips", {**_pooled(8).network, "skips": False}),
@@ -211,7 +213,7 @@ EXPERIMENTS = {
                 (MAIN, range(5)),
                 (CHANGES, range(3)),
                 (("layer-scale-1", "edge-width-1"), range(3)),
-                (("structure-long", "pooled-8-long"), range(3)),
+                (("structure-long", "semantic-long", "pooled-8-long"), range(3)),
             ),
             TrainConfig(steps=400, crop=96, validate_every=0),
         ),

@@ -69,6 +69,7 @@ class Plot:
         zero: name of x = 0, drawn as a vertical line ("" draws none).
         mark: (x, name) of one more vertical line, dashed, such as the chosen step.
         ticks: (x, text) pairs in place of numbers at the x axis.
+        level: name of y = 0, drawn as a horizontal line ("" draws none).
     """
 
     title: str
@@ -80,6 +81,7 @@ class Plot:
     zero: str = ""
     mark: tuple[float, str] | None = None
     ticks: tuple[tuple[float, str], ...] = ()
+    level: str = ""
 
     @property
     def x_range(self) -> tuple[float, float]:
@@ -220,6 +222,10 @@ def plot_svg(plot: Plot) -> str:
         u = float(place(value, y0)[0])
         end, du = ("start", 3) if u < 0.7 * WIDE else ("end", -3)
         parts.append(f'<path class="{css}" d="M{u:.1f} {TOP}V{bottom}"/>{_text(u + du, TOP + 8, name, end, "sg-name")}')
+    if plot.level and y0 <= 0 <= y1:
+        v = float(place(x0, 0)[1])
+        parts.append(f'<path class="sg-zero" d="M{LEFT} {v:.1f}H{WIDE - RIGHT}"/>')
+        parts.append(_text(WIDE - RIGHT - 2, v - 4, plot.level, "end", "sg-name"))
     for s in plot.series:
         parts.append(_line_svg(s, place))
     parts.append(_text((LEFT + WIDE - RIGHT) / 2, HIGH - 8, plot.x_label, "middle"))
@@ -325,6 +331,10 @@ def draw_plot(ax, plot: Plot) -> None:
         late = value > plot.x_range[0] + 0.7 * (plot.x_range[1] - plot.x_range[0])
         ax.annotate(name, (value, 1), xycoords=("data", "axes fraction"), xytext=(-2 if late else 2, -2),
                     textcoords="offset points", size=6.5, ha="right" if late else "left", va="top")  # fmt: skip
+    if plot.level:
+        ax.axhline(0, color="black", linewidth=0.9)
+        ax.annotate(plot.level, (1, 0), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
+                    size=6.5, ha="right")  # fmt: skip
     for s in plot.series:
         colour, _, dashes, marker = SERIES[s.style]
         x, y = np.asarray(s.x, float), np.asarray(s.y, float)

@@ -95,6 +95,7 @@ def curves(
     y_range: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
     ticks: tuple[tuple[float, str], ...] = (),
     zero: str = "",
+    level: str = "",
     summary: str = "",
     name: str = "curves",
 ) -> Figure:
@@ -106,7 +107,7 @@ def curves(
         title, message, alt, summary: as for `panels`.
         y_range: common to all plots (default: holds everything), or one for each plot.
         ticks: (x, text) in place of numbers at the x axis.
-        zero: name of x = 0, drawn as a vertical line ("" draws none).
+        zero, level: name of x = 0, drawn as a vertical line, and of y = 0, a horizontal one ("" draws none).
 
     Raises:
         ValueError: nothing to draw, or more lines than can be told apart.
@@ -126,7 +127,7 @@ def curves(
         )  # fmt: skip
         span = y_range.get(plot) if isinstance(y_range, Mapping) else y_range
         unit = y_label[plot] if isinstance(y_label, Mapping) else y_label
-        drawn.append(Plot(plot, series, x_label, unit, span or everything, alt, zero=zero, ticks=ticks))
+        drawn.append(Plot(plot, series, x_label, unit, span or everything, alt, zero=zero, ticks=ticks, level=level))
     legend = tuple((f"series-{i}", label) for i, label in enumerate(labels)) if len(labels) > 1 else ()
     return Figure(
         name=name, title=title, message=message, summary=summary, alt=alt, rows=(), columns=(), cells=(),

@@ -1,0 +1,642 @@
+"""From the results of the experiments to what may be said: differences, tables, sentences and figures.
+
+    python -m sgdc_viz evidence        # or: make evidence
+
+reads assets/evidence/NAME/*.json (one file a cell, written by `python -m sgdc_viz experiment NAME`), and writes
+
+    assets/evidence.json               every number that a table, a figure, the README or a notebook tells
+    assets/evidence/README.md, *.png   the page and its figures
+    README.md                          the part between its evidence marks
+
+Nothing here trains, and no number is typed by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sgdc_viz import assets_dir
+from sgdc_viz.learn.experiment import ARMS, DECLARED, EXPERIMENTS, MAIN, read_results
+from sgdc_viz.learn.metrics import METRICS
+from sgdc_viz.learn.publish import NAMES
+from sgdc_viz.learn.statistics import Difference, hierarchical_bootstrap
+from sgdc_viz.views import Column, Figure
+from sgdc_viz.views.charts import Effect, Effects, Plot, Series, padded_range
+
+SUMMARY_FILE, FOLDER = "evidence.json", "evidence"
+BEGIN, END = "<!-- evidence: `make evidence` writes this part -->", "<!-- /evidence -->"
+TITLES = {"shapes": "drawn shapes", "nuclei": "real nuclei", "dermoscopy": "real skin lesions"}
+DIALS = {
+    "lobes": "bumps around the body",
+    "width": "width of the branches (px)",
+    "contrast": "contrast",
+    "noise": "standard deviation of the noise",
+}
+DOSE_ARMS = ("semantic", "pooled-2", "pooled-4", "pooled-8", "pooled-16", "global")
+DOSE_NAMES = {
+    "structure": "guided", "semantic": "p = 1 (per pixel)", "pooled-2": "p = 2", "pooled-4": "p = 4",
+    "pooled-8": "p = 8", "pooled-16": "p = 16", "global": "global",
+}  # fmt: skip
+WITHIN = {"guidance zeroed": "guidance set to zero", "guidance shuffled": "guidance at wrong pixels"}
+
+# What the paper says (Shi et al., MIDL 2026, arXiv 2602.23496), and what it was measured with.
+PAPER = {
+    "iou": "+0.99 to +1.49 points",
+    "hd95": "-2.05",
+    "scale": "ResNet-50; ISIC 2016, PH2, ISIC 2018, CoNIC; seeds and intervals are not given",
+}
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    results: Sequence[dict],
+    first: str,
+    second: str,
+    metric: str = "nsd1",
+    *,
+    level: float = 0.95,
+    control: str = "",
+    keep: Callable[[dict], np.ndarray] | None = None,
+) -> Difference | None:
+    """First arm minus second, paired by seed and image.
+
+    Args:
+        results: of one experiment.
+        first, second: arms.
+        metric: such as "nsd1".
+        level: of the interval.
+        control: take this control of the first arm ("guidance zeroed") in place of the arm as trained.
+        keep: says from the columns of a result which images count, bool [images].
+
+    Returns:
+        None where fewer than two seeds have both arms.
+
+    Raises:
+        ValueError: the arms of one seed were tested on different images.
+    """
+    of = {(r["arm"], r["seed"]): r for r in results}
+    seeds = sorted({s for a, s in of if a == first} & {s for a, s in of if a == second})
+    rows, groups = [], []
+    for seed in seeds:
+        a, b = of[first, seed], of[second, seed]
+        if a["images"]["name"] != b["images"]["name"]:
+            raise ValueError(f"{a['experiment']}: {a['cell']} and {b['cell']} were tested on different images.")
+        chosen = np.ones(len(a["images"]["name"]), bool) if keep is None else keep(a["images"])
+        source = a["controls"][control] if control else a["images"]
+        difference = np.array(source[metric], float) - np.array(b["images"][metric], float)
+        rows.append(difference[chosen])
+        groups.append(np.array(a["images"]["group"])[chosen])
+    return hierarchical_bootstrap(rows, groups, level) if len(rows) > 1 else None
+
+
+def corrected_level() -> float:
+    """The level of the declared comparisons: 95 %, shared out among all of them (Bonferroni)."""
+    return 1 - 0.05 / (len(DECLARED["contrasts"]) * len(DECLARED["experiments"]))
+
+
+def summarise_experiment(results: Sequence[dict]) -> dict:
+    """Everything that is told about one experiment."""
+    name = results[0]["experiment"]
+    experiment, one = EXPERIMENTS[name], results[0]
+    arms = {}
+    for arm in experiment.arms:
+        own = [r for r in results if r["arm"] == arm]
+        if not own:
+            continue
+        told = {"what": ARMS[arm].what, "seeds": len(own), "parameters": own[0]["parameters"]}
+        told["steps"] = own[0]["training"]["steps"]
+        told["means"] = {m: float(np.nanmean(np.concatenate([_column(r, m) for r in own]))) for m in METRICS}
+        told["failures"] = int(sum(np.sum(r["images"]["failure"]) for r in own))
+        if arm != "structure":
+            told["guided minus this"] = {m: _told(compare(results, "structure", arm, m)) for m in METRICS}
+        arms[arm] = told
+    contrasts = {}
+    for contrast, (first, second) in DECLARED["contrasts"].items():
+        contrasts[contrast] = {m: _told(compare(results, first, second, m)) for m in METRICS}
+        wide = compare(results, first, second, DECLARED["primary"], level=corrected_level())
+        contrasts[contrast]["corrected"] = _told(wide)
+        contrasts[contrast]["verdict"] = verdict(wide)
+    controls = {
+        control: {m: _told(compare(results, "structure", "structure", m, control=control)) for m in METRICS}
+        for control in WITHIN
+        if any(r["arm"] == "structure" for r in results)
+    }
+    kinds = {}
+    for kind, count in Counter(one["images"]["kind"]).most_common():
+        if count >= 5 and len(set(one["images"]["kind"])) > 1:
+            only = lambda columns, kind=kind: np.array([k == kind for k in columns["kind"]])  # noqa: E731
+            kinds[kind] = {"images": count} | {
+                contrast: {m: _told(compare(results, *pair, m, keep=only)) for m in ("nsd1", "iou")}
+                for contrast, pair in DECLARED["contrasts"].items()
+            }
+    folds = experiment.folds
+    return {
+        "question": experiment.question,
+        "images": sum(len(r["images"]["name"]) for r in results if r["arm"] == one["arm"]) if folds
+        else len(one["images"]["name"]),
+        "folds": folds,
+        "longest_side": experiment.longest_side,
+        "train_images": one["train_data"]["images"],
+        "batch_size": one["training"]["batch_size"],
+        "crop": one["training"]["crop"],
+        "cells": len(results),
+        "declared_cells": len(experiment.cells()),
+        "commits": sorted({str(r["commit"])[:7] for r in results}),
+        "torch": sorted({r["machine"]["torch"] for r in results}),
+        "arms": arms,
+        "contrasts": contrasts,
+        "controls": controls,
+        "kinds": kinds,
+    }  # fmt: skip
+
+
+def dose(results: Sequence[dict]) -> dict:
+    """Gain of guidance over each pooling, level by level of each dial: dial -> {"levels", "means", "gain"}."""
+    told = {}
+    columns = results[0]["images"]
+    for dial, levels in EXPERIMENTS[results[0]["experiment"]].sweeps.items():
+        if dial not in columns["dial"]:
+            continue
+        told[dial] = {"levels": list(levels), "means": {}, "gain": {}}
+        for arm in ("structure", *DOSE_ARMS):
+            own = [r for r in results if r["arm"] == arm]
+            if not own:
+                continue
+            told[dial]["means"][arm] = [
+                float(np.mean([np.nanmean(_column(r, "nsd1")[_at(r["images"], dial, level)]) for r in own]))
+                for level in levels
+            ]
+            if arm == "structure":
+                continue
+            gains = [
+                compare(results, "structure", arm, keep=lambda c, d=dial, v=level: _at(c, d, v)) for level in levels
+            ]
+            if None not in gains:
+                told[dial]["gain"][arm] = [_told(gain) for gain in gains]
+    return told
+
+
+def _at(columns: dict, dial: str, level: float) -> np.ndarray:
+    return (np.array(columns["dial"]) == dial) & (np.array(columns["level"], float) == level)
+
+
+def _column(result: dict, metric: str) -> np.ndarray:
+    return np.array(result["images"][metric], float)
+
+
+def _told(difference: Difference | None) -> dict | None:
+    if difference is None:
+        return None
+    d = difference
+    return {
+        "mean": d.mean, "low": d.low, "high": d.high, "median": d.median, "better": d.better,
+        "by_seed": list(d.by_seed), "seeds": d.seeds, "images": d.images, "groups": d.groups,
+    }  # fmt: skip
+
+
+def verdict(difference: Difference | None) -> str:
+    """ "first", "second" or "undecided"; "not run" without two seeds."""
+    if difference is None:
+        return "not run"
+    return ("first" if difference.low > 0 else "second") if difference.decided else "undecided"
+
+
+def summarise(folder: Path) -> dict:
+    """All that is told, from the results in `folder`/NAME/*.json."""
+    experiments, doses = {}, {}
+    for name in DECLARED["experiments"]:
+        results = read_results(folder / name)
+        if results:
+            experiments[name] = summarise_experiment(results)
+            if EXPERIMENTS[name].sweeps:
+                doses[name] = dose(results)
+    return {
+        "declared": {**DECLARED, "corrected_level": corrected_level()},
+        "experiments": experiments,
+        "dose": doses,
+        "paper": PAPER,
+    }
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value
+
+
+def load_summary() -> dict:
+    """What assets/evidence.json says. Raises FileNotFoundError where it is missing."""
+    return json.loads((assets_dir() / SUMMARY_FILE).read_text(encoding="utf-8"))
+
+
+# --- words and tables ------------------------------------------------------------------------------------------------
+
+ARM_WORDS = {
+    "structure": "guided kernels",
+    "semantic": "per-pixel kernels without guidance",
+    "pooled-8": "pooled kernels",
+}
+
+
+def points(value: float | None, sign: bool = True) -> str:
+    """A share as points (hundredths) with two digits: 0.00512 -> "+0.51"; "n/a" if undefined."""
+    if value is None or not math.isfinite(value):
+        return "n/a"
+    text = f"{100 * value:+.2f}" if sign else f"{100 * value:.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text
+
+
+def change(told: dict | None, metric: str = "nsd1") -> str:
+    """ "+0.51 [-0.02, +1.04]" in points; HD95 in pixels."""
+    if told is None:
+        return "not run"
+    write = (lambda v: f"{v:+.2f}") if metric == "hd95" else points
+    return f"{write(told['mean'])} [{write(told['low'])}, {write(told['high'])}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+VERDICTS = {"first": "{0} ahead", "second": "{1} ahead", "undecided": "undecided", "not run": "not run"}
+SHORT = {"structure": "guided", "semantic": "per pixel", "pooled-8": "pooled"}
+
+
+def contrast_table(summary: dict) -> str:
+    """The nine declared comparisons, in Markdown."""
+    rows = []
+    for name, told in summary["experiments"].items():
+        for contrast, pair in summary["declared"]["contrasts"].items():
+            values = told["contrasts"][contrast]
+            seeds = values["nsd1"]["seeds"] if values["nsd1"] else 0
+            corrected = change(values["corrected"])
+            rows.append((
+                f"{TITLES[name]}, {told['images']} images, {seeds} seeds", contrast, change(values["nsd1"]),
+                corrected[corrected.find("[") :] if "[" in corrected else corrected,
+                VERDICTS[values["verdict"]].format(*(SHORT[arm] for arm in pair)),
+                change(values["iou"]), change(values["hd95"], "hd95"),
+            ))  # fmt: skip
+    head = ("test images", "difference", "surface Dice at 1 px, 95 %", "for nine comparisons", "so", "IoU", "HD95 (px)")
+    return _table(head, rows)
+
+
+def arm_table(summary: dict, name: str) -> str:
+    """All arms of an experiment, in Markdown."""
+    rows = []
+    for arm, told in summary["experiments"][name]["arms"].items():
+        means, less = told["means"], told.get("guided minus this", {})
+        rows.append((
+            f"`{arm}`", told["what"], told["seeds"], *(points(means[m], sign=False) for m in METRICS if m != "hd95"),
+            f"{means['hd95']:.2f}", told["failures"],
+            *(change(less[m]) if less.get(m) else "" for m in ("nsd1", "iou")),
+        ))  # fmt: skip
+    names = [NAMES[m] for m in METRICS if m != "hd95"]
+    head = ("arm", "kernels", "seeds", *names, NAMES["hd95"], "failures", "guided - this: surface Dice at 1 px", "IoU")
+    return _table(head, rows)
+
+
+def control_table(summary: dict) -> str:
+    """What the trained guided network loses when its guidance is taken away in the test, in Markdown."""
+    rows = [
+        (TITLES[name], WITHIN[control], change(values["nsd1"]), change(values["iou"]), change(values["hd95"], "hd95"))
+        for name, told in summary["experiments"].items()
+        for control, values in told["controls"].items()
+    ]
+    return _table(("test images", "in the trained guided network", "surface Dice at 1 px", "IoU", "HD95 (px)"), rows)
+
+
+def kind_table(summary: dict, name: str = "nuclei") -> str:
+    """The declared comparisons for each kind of image, in Markdown. Exploratory."""
+    kinds = summary["experiments"][name]["kinds"]
+    contrasts = list(summary["declared"]["contrasts"])
+    rows = [
+        (kind, told["images"], *(change(told[contrast]["nsd1"]) for contrast in contrasts))
+        for kind, told in kinds.items()
+    ]
+    return _table(("kind", "images", *(f"{c}, surface Dice at 1 px" for c in contrasts)), rows)
+
+
+def dose_table(summary: dict, name: str = "shapes") -> str:
+    """Gain of guidance over each pooling at each level of each dial, in Markdown. Exploratory."""
+    rows = []
+    for dial, told in summary["dose"][name].items():
+        for i, level in enumerate(told["levels"]):
+            gains = (change(told["gain"][arm][i]) if arm in told["gain"] else "not run" for arm in DOSE_ARMS)
+            mean = points(told["means"]["structure"][i], sign=False)
+            rows.append((f"{DIALS[dial]} {level:g}", mean, *gains))
+    return _table(("dial", "guided", *(f"over {DOSE_NAMES[arm]}" for arm in DOSE_ARMS)), rows)
+
+
+def paper_table(summary: dict) -> str:
+    """The paper's claim beside ours, in Markdown."""
+    rows = [("paper", summary["paper"]["scale"], summary["paper"]["iou"], summary["paper"]["hd95"])]
+    for name, told in summary["experiments"].items():
+        values = told["contrasts"]["guided - pooled"]
+        guided = told["arms"].get("structure")
+        if values["iou"] is None or guided is None:
+            continue
+        scale = f"{guided['parameters']:,} parameters, {guided['steps']} steps, {told['train_images']} training images"
+        cells = (f"{change(values['iou'])} points", change(values["hd95"], "hd95"))
+        rows.append((f"ours, {TITLES[name]}", f"{scale}, {values['iou']['seeds']} seeds", *cells))
+    return _table(("", "scale", "IoU, guided - pooling-based", "HD95 (px)"), rows)
+
+
+def sentence(summary: dict, name: str, contrast: str = "guided - pooled") -> str:
+    """What the corrected interval of the primary measure allows to say, and no more."""
+    told = summary["experiments"][name]
+    first, second = (ARM_WORDS[arm] for arm in summary["declared"]["contrasts"][contrast])
+    values = told["contrasts"][contrast]
+    wide = values["corrected"]
+    if wide is None:
+        return f"On {TITLES[name]}, {first} and {second} were not compared."
+    low, high = points(wide["low"]), points(wide["high"])
+    if values["verdict"] == "undecided":
+        return (
+            f"On {TITLES[name]} it is undecided whether {first} or {second} are better: the difference in surface "
+            f"Dice at 1 px lies between {low} and {high} points."
+        )
+    ahead, behind = (first, second) if values["verdict"] == "first" else (second, first)
+    ends = sorted((abs(wide["low"]), abs(wide["high"])))
+    return (
+        f"On {TITLES[name]}, {ahead} are better than {behind}, by {points(ends[0], False)} to {points(ends[1], False)} "
+        "points of surface Dice at 1 px."
+    )
+
+
+def levels_told(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> dict[str, dict[str, list[float]]]:
+    """Dial -> {"guided", "other": levels where the 95 % interval (of one level, not corrected) leaves out 0}."""
+    told = {}
+    for dial, values in summary["dose"][name].items():
+        gains = list(zip(values["levels"], values["gain"].get(arm, []), strict=False))
+        told[dial] = {
+            "guided": [level for level, gain in gains if gain["low"] > 0],
+            "other": [level for level, gain in gains if gain["high"] < 0],
+        }
+    return told
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def contrast_figure(summary: dict) -> Figure:
+    """The declared comparisons as points with intervals, primary and secondary measure, each on one axis."""
+    strip = []
+    for metric, axis in (
+        (DECLARED["primary"], "points; interval widened for nine comparisons"),
+        (DECLARED["secondary"], "points; 95 % interval of each alone"),
+    ):
+        entries = []
+        for name, told in summary["experiments"].items():
+            for contrast in summary["declared"]["contrasts"]:
+                value = told["contrasts"][contrast]["corrected" if metric == DECLARED["primary"] else metric]
+                if value is not None:
+                    label = f"{TITLES[name]}: {contrast.replace(' - ', ' minus ')}"
+                    entries.append(Effect(label, *(100 * value[k] for k in ("mean", "low", "high"))))
+        alt = f"{NAMES[metric]}: " + "; ".join(
+            f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
+        )
+        strip.append(Effects(NAMES[metric], tuple(entries), axis, alt + ".", zero="no difference"))
+    told = [sentence(summary, name) for name in summary["experiments"]]
+    verdicts = [told["contrasts"][c]["verdict"] for told in summary["experiments"].values() for c in told["contrasts"]]
+    decided = sum(v in ("first", "second") for v in verdicts)
+    return Figure(
+        name="contrasts", title="Does guidance help?",
+        message=f"{decided or 'None'} of {len(verdicts)} declared comparisons can be called a difference: right of 0 the "
+        "first is better, left of 0 the second, and a line across 0 decides nothing.",
+        summary="Means over test images and seeds; the lines are intervals over both.", alt=" ".join(told),
+        rows=(), columns=(), cells=(), strip=tuple(strip),
+    )  # fmt: skip
+
+
+def dose_figure(
+    summary: dict, arms: Sequence[str] = ("semantic", "pooled-8", "global"), name: str = "shapes"
+) -> Figure:
+    """Above: surface Dice of some arms against each dial. Below: what guidance gains over each of them."""
+    shown = ("structure", *arms)
+    values, gains = [], []
+    doses = summary["dose"][name]
+    spans = [100 * np.array(told["means"][arm]) for told in doses.values() for arm in shown]
+    gaps = [
+        100 * np.array([[g["low"], g["high"]] for g in told["gain"][arm]]) for told in doses.values() for arm in arms
+    ]
+    for dial, told in doses.items():
+        at = np.arange(len(told["levels"]), dtype=float)
+        ticks = tuple((float(i), f"{level:g}") for i, level in enumerate(told["levels"]))
+        lines = tuple(Series(DOSE_NAMES[arm], at, 100 * np.array(told["means"][arm]), i) for i, arm in enumerate(shown))
+        alt = f"Surface Dice against {DIALS[dial]}."
+        axis = f"{NAMES['nsd1']} (points)"
+        values.append(Plot("", lines, DIALS[dial], axis, padded_range(*spans), alt, ticks=ticks))
+        lines = tuple(
+            Series(DOSE_NAMES[arm], at, *(100 * np.array([g[k] for g in told["gain"][arm]]) for k in ("mean",)), i,
+                   *(100 * np.array([g[k] for g in told["gain"][arm]]) for k in ("low", "high")))
+            for i, arm in enumerate(shown) if arm in told["gain"]
+        )  # fmt: skip
+        alt = f"Gain of guidance against {DIALS[dial]}: {_gains_in_words(summary, dial, arms, name)}"
+        axis = "guided minus each (points)"
+        gains.append(Plot("", lines, DIALS[dial], axis, padded_range(*gaps), alt, ticks=ticks, level="no gain"))
+    message = dose_sentence(summary, name)
+    return Figure(
+        name="dose", title="Dose and response: gain of guidance against what is in the image", message=message,
+        summary="Drawn shapes, one dial turned at a time, 30 images a level. Below, bands are 95 % intervals over seeds "
+        "and images, each for one level alone. p: side of a pooled block in feature pixels.",
+        alt=message, rows=("", ""), columns=(Column(""),) * len(doses),
+        cells=(tuple(values), tuple(gains)),
+        legend=tuple((f"series-{i}", DOSE_NAMES[arm]) for i, arm in enumerate(shown)),
+    )  # fmt: skip
+
+
+def _gains_in_words(summary: dict, dial: str, arms: Sequence[str], name: str) -> str:
+    words = []
+    for arm in arms:
+        told = levels_told(summary, arm, name)[dial]
+        for key, what in (("guided", "guided ahead of"), ("other", "guided behind")):
+            if told[key]:
+                words.append(f"{what} {DOSE_NAMES[arm]} at {', '.join(f'{level:g}' for level in told[key])}")
+    return f"{DIALS[dial].capitalize()}: {'; '.join(words) or 'no level decided'}."
+
+
+def dose_sentence(summary: dict, name: str = "shapes", arm: str = "pooled-8") -> str:
+    """At how many levels guidance gains or loses against one pooling, and how much at most."""
+    told, doses = levels_told(summary, arm, name), summary["dose"][name]
+    count = sum(len(values["levels"]) for values in doses.values())
+    ahead, behind = (sum(len(levels[key]) for levels in told.values()) for key in ("guided", "other"))
+    means = [gain["mean"] for values in doses.values() for gain in values["gain"].get(arm, [])]
+    chance = round(0.05 * count)
+    return (
+        f"Against {DOSE_NAMES[arm]}, guidance is ahead at {ahead} of {count} levels and behind at {behind} (about {chance} "
+        f"are to be expected by chance); its gain runs from {points(min(means))} to {points(max(means))} points."
+    )
+
+
+def arm_figure(summary: dict, name: str) -> Figure:
+    """Guided minus every other arm of an experiment, primary and secondary measure."""
+    told, strip = summary["experiments"][name], []
+    for metric in (DECLARED["primary"], DECLARED["secondary"]):
+        entries = [
+            Effect(arm["what"], *(100 * arm["guided minus this"][metric][k] for k in ("mean", "low", "high")),
+                   control=key not in MAIN)
+            for key, arm in told["arms"].items()
+            if arm.get("guided minus this", {}).get(metric)
+        ]  # fmt: skip
+        alt = f"Guided minus each arm on {TITLES[name]}, {NAMES[metric]}: " + "; ".join(
+            f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
+        )
+        strip.append(Effects(NAMES[metric], tuple(entries), "guided minus this arm (points), 95 % interval", alt + ".",
+                             zero="no difference"))  # fmt: skip
+    return Figure(
+        name=f"arms-{name}", title=f"Guided minus each other arm: {TITLES[name]}",
+        message="Right of 0: the guided network is better than this arm. A line across 0 is undecided.",
+        summary="Means over seeds and images; 95 % intervals over both, each for one comparison alone (exploratory).",
+        alt=sentence(summary, name), rows=(), columns=(), cells=(), strip=tuple(strip),
+    )  # fmt: skip
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def figures(summary: dict) -> dict[str, Figure]:
+    """File name without suffix -> figure."""
+    made = {"contrasts": contrast_figure(summary)}
+    if "shapes" in summary["dose"]:
+        made["dose"] = dose_figure(summary)
+        made["dose-of-pooling"] = dose_figure(summary, ("pooled-2", "pooled-4", "pooled-16"))
+    return made | {f"arms-{name}": arm_figure(summary, name) for name in summary["experiments"]}
+
+
+def readme_part(summary: dict) -> str:
+    """What the README says, between its marks."""
+    lines = [sentence(summary, name) for name in summary["experiments"]]
+    return "\n".join([
+        " ".join(lines), "",
+        "![The declared comparisons as points with intervals](assets/evidence/contrasts.png)", "",
+        contrast_table(summary),
+    ])  # fmt: skip
+
+
+def page(summary: dict) -> str:
+    """assets/evidence/README.md."""
+    declared, experiments = summary["declared"], summary["experiments"]
+    parts = [
+        "# Does guidance help? The evidence",
+        "`make evidence` writes this page from the results beside it, one JSON file a training, and no number is typed by "
+        "hand. Differences are in points (hundredths), HD95 in pixels.",
+        "## What was decided before the trainings",
+        f"- Primary measure: {NAMES[declared['primary']]}; second: {NAMES[declared['secondary']]}. The rest is told, not "
+        "judged by.\n"
+        "- Comparisons: guided minus pooled (what the paper claims), guided minus per pixel (is it the guidance?), per "
+        "pixel minus pooled (is it that kernels differ from pixel to pixel?), each on three kinds of images.\n"
+        f"- Interval: {declared['interval']}\n"
+        f"- {declared['rule']}\n"
+        "- Nothing was tuned on the test images, and the last step of each training counts, whatever its score.",
+        "## The nine comparisons",
+        " ".join(sentence(summary, name, c) for name in experiments for c in declared["contrasts"]),
+        "![The declared comparisons as points with intervals](contrasts.png)",
+        contrast_table(summary),
+        "## Does the trained network use its guidance?",
+        "The same weights, measured again with the guidance changed; minus the network as trained. A network that "
+        "uses its guidance need not need it.",
+        control_table(summary),
+    ]
+    if summary["dose"]:
+        parts += [
+            "## Dose and response",
+            dose_sentence(summary),
+            "![Gain of guidance against the four dials](dose.png)",
+            "![The same for further sizes of the pooled block](dose-of-pooling.png)",
+            "One network an arm and seed, trained on drawn shapes with all four dials turned at random; tested with one dial "
+            "turned and the others in the middle. Intervals of single levels, not corrected.",
+            dose_table(summary),
+        ]
+    for name, told in experiments.items():
+        parts += [f"## All arms: {TITLES[name]}", _setting(told), f"![Guided minus each arm](arms-{name}.png)",
+                  arm_table(summary, name)]  # fmt: skip
+        if told["kinds"]:
+            parts += ["By kind of image (exploratory):", kind_table(summary, name)]
+    parts += [
+        "## The paper's claim beside ours",
+        paper_table(summary),
+        "Ours are other networks at another scale: the table compares claims, it refutes nothing. To repeat the paper's: "
+        'its four data sets from their owners, a GPU, and `pip install -e ".[paper]"`; then',
+        "```\n"
+        + "\n".join(f"python -m sgdc_viz experiment {n} --root ..." for n in EXPERIMENTS if n.startswith("paper-"))
+        + "\n```",
+        "(`paper-ph2` also needs `--test-root`, the folder of PH2.) The paper gives no losses and no schedule; ours stand in "
+        "sgdc_viz/learn/experiment.py. Add `--rehearse` to see in a minute whether everything is in place.",
+        "## Repeat it",
+        "```\npython -m sgdc_viz experiment shapes\n"
+        "python -m sgdc_viz experiment nuclei --root stage1_train.zip\n"
+        "python -m sgdc_viz experiment dermoscopy --root isic2017\n```",
+        "Each goes on where it was stopped. `--cell structure-seed0 --again --out assets/evidence/shapes --threads 1` trains "
+        "one cell anew and compares it with the file. " + TOLERANCE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+TOLERANCE = (
+    "On the machine that made these files, with one thread, all digits agree; on another machine rounding differs, a "
+    "training magnifies it, and the numbers differ by about as much as those of another seed."
+)
+
+
+def _setting(told: dict) -> str:
+    tested = f"{told['folds']} folds, each seed tested on one" if told["folds"] else "tested on images of their own"
+    side = f", longest side {told['longest_side']} px" if told["longest_side"] else ""
+    return (
+        f"{told['question']} {told['train_images']} training and {told['images']} test images{side} ({tested}); batches of "
+        f"{told['batch_size']} windows of {told['crop']} x {told['crop']} px. {told['cells']} of {told['declared_cells']} "
+        "declared trainings are done."
+    )
+
+
+def write(project: Path) -> list[Path]:
+    """Make everything anew from the results in `project`/assets/evidence.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError, ValueError: no results there, or the README has lost its marks.
+    """
+    assets = project / "assets"
+    summary = _rounded(summarise(assets / FOLDER))
+    if not summary["experiments"]:
+        raise FileNotFoundError(f"there are no results in {str(assets / FOLDER)!r}: run `experiment shapes` first.")
+    pictures = {name: figure.to_png() for name, figure in figures(summary).items()}
+    readme = project / "README.md"
+    told = with_part(readme.read_text(encoding="utf-8"), readme_part(summary))
+    texts = {
+        assets / SUMMARY_FILE: as_json(summary),
+        assets / FOLDER / "README.md": page(summary),
+        readme: told,
+    }
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+    for name, picture in pictures.items():
+        (assets / FOLDER / f"{name}.png").write_bytes(picture)
+    return [*texts, *(assets / FOLDER / f"{name}.png" for name in pictures)]
+
+
+def as_json(summary: dict) -> str:
+    """The text of evidence.json."""
+    return json.dumps(summary, indent=0, allow_nan=False) + "\n"
+
+
+def with_part(readme: str, part: str) -> str:
+    """The README with `part` between its marks. Raises ValueError if the marks are gone."""
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
+        raise ValueError(f"README.md must hold the lines {BEGIN!r} and {END!r} once each.")
+    before, after = readme.split(BEGIN)[0], readme.split(END)[1]
+    return f"{before}{BEGIN}\n{part}\n{END}{after}"
