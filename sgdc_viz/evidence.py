@@ -43,6 +43,14 @@ DOSE_NAMES = {
     "structure": "guided", "semantic": "p = 1 (per pixel)", "pooled-2": "p = 2", "pooled-4": "p = 4",
     "pooled-8": "p = 8", "pooled-16": "p = 16", "global": "global",
 }  # fmt: skip
+# Further pairs of arms, exploratory: what is told -> (first, second).
+MORE = {
+    "guided - pooled, three times the steps": ("structure-long", "pooled-8-long"),
+    "guided - per pixel, three times the steps": ("structure-long", "semantic-long"),
+    "per pixel - pooled, three times the steps": ("semantic-long", "pooled-8-long"),
+    "guided - pooled, decoder without skips": ("structure-no-skips", "pooled-8-no-skips"),
+    "guided - per pixel, decoder without skips": ("structure-no-skips", "semantic-no-skips"),
+}
 WITHIN = {"guidance zeroed": "guidance set to zero", "guidance shuffled": "guidance at wrong pixels"}
 
 # What the paper says (Shi et al., MIDL 2026, arXiv 2602.23496), and what it was measured with.
@@ -129,6 +137,8 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         for control in WITHIN
         if any(r["arm"] == "structure" for r in results)
     }
+    more = {told: {m: _told(compare(results, *pair, m)) for m in METRICS} for told, pair in MORE.items()}
+    more = {told: values for told, values in more.items() if values["nsd1"]}
     kinds = {}
     for kind, count in Counter(one["images"]["kind"]).most_common():
         if count >= 5 and len(set(one["images"]["kind"])) > 1:
@@ -154,6 +164,7 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         "arms": arms,
         "contrasts": contrasts,
         "controls": controls,
+        "more": more,
         "kinds": kinds,
     }  # fmt: skip
 
@@ -329,6 +340,15 @@ def kind_table(summary: dict, name: str = "nuclei") -> str:
     return _table(("kind", "images", *(f"{c}, surface Dice at 1 px" for c in contrasts)), rows)
 
 
+def more_table(summary: dict, name: str) -> str:
+    """Further pairs of arms, in Markdown. Exploratory."""
+    rows = [
+        (told, values["nsd1"]["seeds"], change(values["nsd1"]), change(values["iou"]), change(values["hd95"], "hd95"))
+        for told, values in summary["experiments"][name]["more"].items()
+    ]
+    return _table(("difference", "seeds", NAMES["nsd1"], NAMES["iou"], NAMES["hd95"]), rows)
+
+
 def dose_table(summary: dict, name: str = "shapes") -> str:
     """Gain of guidance over each pooling at each level of each dial, in Markdown. Exploratory."""
     rows = []
@@ -403,7 +423,7 @@ def contrast_figure(summary: dict) -> Figure:
             for contrast in summary["declared"]["contrasts"]:
                 value = told["contrasts"][contrast]["corrected" if metric == DECLARED["primary"] else metric]
                 if value is not None:
-                    label = f"{TITLES[name]}: {contrast.replace(' - ', ' minus ')}"
+                    label = f"{name}: {contrast.replace(' - ', ' minus ')}"
                     entries.append(Effect(label, *(100 * value[k] for k in ("mean", "low", "high"))))
         alt = f"{NAMES[metric]}: " + "; ".join(
             f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
@@ -414,8 +434,8 @@ def contrast_figure(summary: dict) -> Figure:
     decided = sum(v in ("first", "second") for v in verdicts)
     return Figure(
         name="contrasts", title="Does guidance help?",
-        message=f"{decided or 'None'} of {len(verdicts)} declared comparisons can be called a difference: right of 0 the "
-        "first is better, left of 0 the second, and a line across 0 decides nothing.",
+        message=f"{decided or 'None'} of {len(verdicts)} declared comparisons can be called a difference: right of 0 "
+        "the first is better, left of 0 the second, and a line across 0 decides nothing.",
         summary="Means over test images and seeds; the lines are intervals over both.", alt=" ".join(told),
         rows=(), columns=(), cells=(), strip=tuple(strip),
     )  # fmt: skip
@@ -450,8 +470,8 @@ def dose_figure(
     message = dose_sentence(summary, name)
     return Figure(
         name="dose", title="Dose and response: gain of guidance against what is in the image", message=message,
-        summary="Drawn shapes, one dial turned at a time, 30 images a level. Below, bands are 95 % intervals over seeds "
-        "and images, each for one level alone. p: side of a pooled block in feature pixels.",
+        summary="Drawn shapes, one dial turned at a time, 30 images a level. Below, bands are 95 % intervals over "
+        "seeds and images, each for one level alone. p: side of a pooled block in feature pixels.",
         alt=message, rows=("", ""), columns=(Column(""),) * len(doses),
         cells=(tuple(values), tuple(gains)),
         legend=tuple((f"series-{i}", DOSE_NAMES[arm]) for i, arm in enumerate(shown)),
@@ -476,8 +496,9 @@ def dose_sentence(summary: dict, name: str = "shapes", arm: str = "pooled-8") ->
     means = [gain["mean"] for values in doses.values() for gain in values["gain"].get(arm, [])]
     chance = round(0.05 * count)
     return (
-        f"Against {DOSE_NAMES[arm]}, guidance is ahead at {ahead} of {count} levels and behind at {behind} (about {chance} "
-        f"are to be expected by chance); its gain runs from {points(min(means))} to {points(max(means))} points."
+        f"Against {DOSE_NAMES[arm]}, guidance is ahead at {ahead} of {count} levels and behind at {behind} (about "
+        f"{chance} are to be expected by chance); its gain runs from {points(min(means))} to "
+        f"{points(max(means))} points."
     )
 
 
@@ -531,11 +552,11 @@ def page(summary: dict) -> str:
     declared, experiments = summary["declared"], summary["experiments"]
     parts = [
         "# Does guidance help? The evidence",
-        "`make evidence` writes this page from the results beside it, one JSON file a training, and no number is typed by "
-        "hand. Differences are in points (hundredths), HD95 in pixels.",
+        "`make evidence` writes this page from the results beside it, one JSON file a training, and no number is typed "
+        "by hand. Differences are in points (hundredths), HD95 in pixels.",
         "## What was decided before the trainings",
-        f"- Primary measure: {NAMES[declared['primary']]}; second: {NAMES[declared['secondary']]}. The rest is told, not "
-        "judged by.\n"
+        f"- Primary measure: {NAMES[declared['primary']]}; second: {NAMES[declared['secondary']]}. The rest is told, "
+        "not judged by.\n"
         "- Comparisons: guided minus pooled (what the paper claims), guided minus per pixel (is it the guidance?), per "
         "pixel minus pooled (is it that kernels differ from pixel to pixel?), each on three kinds of images.\n"
         f"- Interval: {declared['interval']}\n"
@@ -556,31 +577,34 @@ def page(summary: dict) -> str:
             dose_sentence(summary),
             "![Gain of guidance against the four dials](dose.png)",
             "![The same for further sizes of the pooled block](dose-of-pooling.png)",
-            "One network an arm and seed, trained on drawn shapes with all four dials turned at random; tested with one dial "
-            "turned and the others in the middle. Intervals of single levels, not corrected.",
+            "One network an arm and seed, trained on drawn shapes, all four dials turned at random; tested with one "
+            "dial turned and the others in the middle. Intervals of single levels, not corrected.",
             dose_table(summary),
         ]
     for name, told in experiments.items():
         parts += [f"## All arms: {TITLES[name]}", _setting(told), f"![Guided minus each arm](arms-{name}.png)",
                   arm_table(summary, name)]  # fmt: skip
+        if told["more"]:
+            parts += ["Further pairs (exploratory):", more_table(summary, name)]
         if told["kinds"]:
             parts += ["By kind of image (exploratory):", kind_table(summary, name)]
     parts += [
         "## The paper's claim beside ours",
         paper_table(summary),
-        "Ours are other networks at another scale: the table compares claims, it refutes nothing. To repeat the paper's: "
+        "Ours are other networks at another scale: the table compares claims, it refutes nothing. To repeat the "
+        "paper's: "
         'its four data sets from their owners, a GPU, and `pip install -e ".[paper]"`; then',
         "```\n"
         + "\n".join(f"python -m sgdc_viz experiment {n} --root ..." for n in EXPERIMENTS if n.startswith("paper-"))
         + "\n```",
-        "(`paper-ph2` also needs `--test-root`, the folder of PH2.) The paper gives no losses and no schedule; ours stand in "
-        "sgdc_viz/learn/experiment.py. Add `--rehearse` to see in a minute whether everything is in place.",
+        "(`paper-ph2` also needs `--test-root`, the folder of PH2.) The paper gives no losses and no schedule; ours "
+        "stand in sgdc_viz/learn/experiment.py. Add `--rehearse` to see in a minute whether everything is in place.",
         "## Repeat it",
         "```\npython -m sgdc_viz experiment shapes\n"
         "python -m sgdc_viz experiment nuclei --root stage1_train.zip\n"
         "python -m sgdc_viz experiment dermoscopy --root isic2017\n```",
-        "Each goes on where it was stopped. `--cell structure-seed0 --again --out assets/evidence/shapes --threads 1` trains "
-        "one cell anew and compares it with the file. " + TOLERANCE,
+        "Each goes on where it was stopped. `--cell structure-seed0 --again --out assets/evidence/shapes --threads 1` "
+        "trains one cell anew and compares it with the file. " + TOLERANCE,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -595,9 +619,9 @@ def _setting(told: dict) -> str:
     tested = f"{told['folds']} folds, each seed tested on one" if told["folds"] else "tested on images of their own"
     side = f", longest side {told['longest_side']} px" if told["longest_side"] else ""
     return (
-        f"{told['question']} {told['train_images']} training and {told['images']} test images{side} ({tested}); batches of "
-        f"{told['batch_size']} windows of {told['crop']} x {told['crop']} px. {told['cells']} of {told['declared_cells']} "
-        "declared trainings are done."
+        f"{told['question']} {told['train_images']} training and {told['images']} test images{side} ({tested}); "
+        f"batches of {told['batch_size']} windows of {told['crop']} x {told['crop']} px. {told['cells']} of "
+        f"{told['declared_cells']} declared trainings are done."
     )
 
 

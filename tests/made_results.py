@@ -29,7 +29,8 @@ def made_results(name: str, effects: dict[str, float], images: int = 24, noise: 
                 "experiment": name, "cell": f"{arm}-seed{seed}", "arm": arm, "seed": seed, "parameters": 1000,
                 "training": {"steps": 10, "batch_size": 8, "crop": 96}, "train_data": {"images": 50},
                 "commit": "0123456789abcdef", "machine": {"torch": "2.13.0"}, "images": columns,
-                "controls": {c: {m: [v + change for v in columns[m]] for m in METRICS} for c, change in controls.items()}
-                if arm == "structure" else {},
+                "controls": {
+                    c: {m: [v + change for v in columns[m]] for m in METRICS} for c, change in controls.items()
+                } if arm == "structure" else {},
             })  # fmt: skip
     return results

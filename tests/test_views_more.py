@@ -268,6 +268,14 @@ def test_a_plot_leaves_gaps_where_values_are_missing():
     assert "here" in figure.to_html()
 
 
+@pytest.mark.parametrize("y_range, drawn", [((-1, 1), True), ((0.5, 1), False)])
+def test_a_plot_draws_zero_where_zero_is(y_range, drawn):
+    plot = Plot("t", (Series("a", np.arange(3.0), np.full(3, 0.7), 0),), "x", "y", y_range, "alt", level="no gain")
+    figure = Figure("x", "t", "m", "s", "a", (), (), (), strip=(plot,))
+    lines = [p for p in parse(figure.to_html()).iter("path") if p.get("class") == "sg-zero"]
+    assert len(lines) == drawn and ("no gain" in figure.to_html()) == drawn and figure.to_png(60)
+
+
 def test_effects_write_every_value_and_mark_controls_by_shape():
     chart = Effects(
         "t", (Effect("a", -0.5, -0.6, -0.4), Effect("b", 0.25, control=True), Effect("c", np.nan)), "px", "alt"

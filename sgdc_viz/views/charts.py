@@ -331,7 +331,7 @@ def draw_plot(ax, plot: Plot) -> None:
         late = value > plot.x_range[0] + 0.7 * (plot.x_range[1] - plot.x_range[0])
         ax.annotate(name, (value, 1), xycoords=("data", "axes fraction"), xytext=(-2 if late else 2, -2),
                     textcoords="offset points", size=6.5, ha="right" if late else "left", va="top")  # fmt: skip
-    if plot.level:
+    if plot.level and plot.y_range[0] <= 0 <= plot.y_range[1]:
         ax.axhline(0, color="black", linewidth=0.9)
         ax.annotate(plot.level, (1, 0), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
                     size=6.5, ha="right")  # fmt: skip
