@@ -191,6 +191,7 @@ EXPERIMENTS = {
             _grid(
                 (("structure", "semantic", "pooled-2", "pooled-4", "pooled-8", "pooled-16", "global"), range(5)),
                 (("structure-no-skips", "semantic-no-skips", "pooled-8-no-skips"), range(3)),
+                (("structure-long", "semantic-long", "pooled-8-long"), range(5)),
                 (CHANGES, range(3)),
                 (("dyconv", "idconv", "plain"), range(3)),
             ),
