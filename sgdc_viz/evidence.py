@@ -131,6 +131,8 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         contrasts[contrast] = {m: _told(compare(results, first, second, m)) for m in METRICS}
         wide = compare(results, first, second, DECLARED["primary"], level=corrected_level())
         contrasts[contrast]["corrected"] = _told(wide)
+        also = compare(results, first, second, DECLARED["secondary"], level=corrected_level())
+        contrasts[contrast]["corrected secondary"] = _told(also)
         contrasts[contrast]["verdict"] = verdict(wide)
     controls = {
         control: {m: _told(compare(results, "structure", "structure", m, control=control)) for m in METRICS}
@@ -166,11 +168,34 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         "controls": controls,
         "more": more,
         "kinds": kinds,
+        "images_by_kind": {} if folds else images_by_kind(results),
     }  # fmt: skip
 
 
-def dose(results: Sequence[dict]) -> dict:
-    """Gain of guidance over each pooling, level by level of each dial: dial -> {"levels", "means", "gain"}."""
+def images_by_kind(results: Sequence[dict]) -> dict:
+    """Which test images are of which kind, kinds too rare for an interval as well, and the IoU of the main arms there.
+
+    Returns:
+        kind -> {"names", "iou": arm -> mean over images and seeds}, the most frequent first; {} if there is one kind.
+    """
+    columns = results[0]["images"]
+    kinds = Counter(columns["kind"])
+    told = {}
+    for kind, _ in kinds.most_common() if len(kinds) > 1 else ():
+        there = np.array(columns["kind"]) == kind
+        told[kind] = {"names": [name for name, yes in zip(columns["name"], there, strict=True) if yes], "iou": {}}
+        for arm in SHORT:
+            own = [_column(r, "iou")[there] for r in results if r["arm"] == arm]
+            if own:
+                told[kind]["iou"][arm] = float(np.nanmean(own))
+    return told
+
+
+def dose(results: Sequence[dict], suffix: str = "") -> dict:
+    """Gain of guidance over each pooling, level by level of each dial: dial -> {"levels", "means", "gain"}.
+
+    suffix: of the arms that are compared, "-long" for those that were trained longer.
+    """
     told = {}
     columns = results[0]["images"]
     for dial, levels in EXPERIMENTS[results[0]["experiment"]].sweeps.items():
@@ -178,7 +203,7 @@ def dose(results: Sequence[dict]) -> dict:
             continue
         told[dial] = {"levels": list(levels), "means": {}, "gain": {}}
         for arm in ("structure", *DOSE_ARMS):
-            own = [r for r in results if r["arm"] == arm]
+            own = [r for r in results if r["arm"] == arm + suffix]
             if not own:
                 continue
             told[dial]["means"][arm] = [
@@ -188,7 +213,8 @@ def dose(results: Sequence[dict]) -> dict:
             if arm == "structure":
                 continue
             gains = [
-                compare(results, "structure", arm, keep=lambda c, d=dial, v=level: _at(c, d, v)) for level in levels
+                compare(results, "structure" + suffix, arm + suffix, keep=lambda c, d=dial, v=level: _at(c, d, v))
+                for level in levels
             ]
             if None not in gains:
                 told[dial]["gain"][arm] = [_told(gain) for gain in gains]
@@ -227,8 +253,10 @@ def summarise(folder: Path) -> dict:
         results = read_results(folder / name)
         if results:
             experiments[name] = summarise_experiment(results)
-            if EXPERIMENTS[name].sweeps:
-                doses[name] = dose(results)
+            for suffix in ("", "-long") if EXPERIMENTS[name].sweeps else ():
+                told = dose(results, suffix)
+                if told and all({"semantic", "pooled-8"} <= values["gain"].keys() for values in told.values()):
+                    doses[name + suffix] = told
     return {
         "declared": {**DECLARED, "corrected_level": corrected_level()},
         "experiments": experiments,
@@ -286,8 +314,8 @@ VERDICTS = {"first": "{0} ahead", "second": "{1} ahead", "undecided": "undecided
 SHORT = {"structure": "guided", "semantic": "per pixel", "pooled-8": "pooled"}
 
 
-def contrast_table(summary: dict) -> str:
-    """The nine declared comparisons, in Markdown."""
+def contrast_table(summary: dict, metrics: Sequence[str] = ("iou", "hd95")) -> str:
+    """The nine declared comparisons by the primary measure, and what some other metrics say, in Markdown."""
     rows = []
     for name, told in summary["experiments"].items():
         for contrast, pair in summary["declared"]["contrasts"].items():
@@ -298,25 +326,27 @@ def contrast_table(summary: dict) -> str:
                 f"{TITLES[name]}, {told['images']} images, {seeds} seeds", contrast, change(values["nsd1"]),
                 corrected[corrected.find("[") :] if "[" in corrected else corrected,
                 VERDICTS[values["verdict"]].format(*(SHORT[arm] for arm in pair)),
-                change(values["iou"]), change(values["hd95"], "hd95"),
+                " ".join(points(v) for v in values["nsd1"]["by_seed"]) if values["nsd1"] else "",
+                *(change(values[m], m) for m in metrics),
             ))  # fmt: skip
-    head = ("test images", "difference", "surface Dice at 1 px, 95 %", "for nine comparisons", "so", "IoU", "HD95 (px)")
-    return _table(head, rows)
+    head = ("test images", "difference", "surface Dice at 1 px, 95 %", "for nine comparisons", "so", "seed by seed")
+    return _table((*head, *(NAMES[m] for m in metrics)), rows)
 
 
-def arm_table(summary: dict, name: str) -> str:
-    """All arms of an experiment, in Markdown."""
-    rows = []
+def arm_table(summary: dict, name: str, metrics: Sequence[str] = tuple(METRICS)) -> str:
+    """All arms of an experiment with the means of some metrics, in Markdown."""
+    rows, shares = [], [m for m in metrics if m != "hd95"]
+    compared = [m for m in ("nsd1", "iou") if m in metrics]
     for arm, told in summary["experiments"][name]["arms"].items():
         means, less = told["means"], told.get("guided minus this", {})
         rows.append((
-            f"`{arm}`", told["what"], told["seeds"], *(points(means[m], sign=False) for m in METRICS if m != "hd95"),
-            f"{means['hd95']:.2f}", told["failures"],
-            *(change(less[m]) if less.get(m) else "" for m in ("nsd1", "iou")),
+            f"`{arm}`", told["what"], told["seeds"], *(points(means[m], sign=False) for m in shares),
+            *([f"{means['hd95']:.2f}"] if "hd95" in metrics else []), told["failures"],
+            *(change(less[m]) if less.get(m) else "" for m in compared),
         ))  # fmt: skip
-    names = [NAMES[m] for m in METRICS if m != "hd95"]
-    head = ("arm", "kernels", "seeds", *names, NAMES["hd95"], "failures", "guided - this: surface Dice at 1 px", "IoU")
-    return _table(head, rows)
+    names = [*(NAMES[m] for m in shares), *([NAMES["hd95"]] if "hd95" in metrics else [])]
+    less = [f"{'' if i else 'guided - this: '}{NAMES[m]}" for i, m in enumerate(compared)]
+    return _table(("arm", "kernels", "seeds", *names, "failures", *less), rows)
 
 
 def control_table(summary: dict) -> str:
@@ -351,13 +381,13 @@ def more_table(summary: dict, name: str) -> str:
 
 def dose_table(summary: dict, name: str = "shapes") -> str:
     """Gain of guidance over each pooling at each level of each dial, in Markdown. Exploratory."""
-    rows = []
-    for dial, told in summary["dose"][name].items():
+    doses, rows = summary["dose"][name], []
+    arms = [arm for arm in DOSE_ARMS if all(arm in told["gain"] for told in doses.values())]
+    for dial, told in doses.items():
         for i, level in enumerate(told["levels"]):
-            gains = (change(told["gain"][arm][i]) if arm in told["gain"] else "not run" for arm in DOSE_ARMS)
             mean = points(told["means"]["structure"][i], sign=False)
-            rows.append((f"{DIALS[dial]} {level:g}", mean, *gains))
-    return _table(("dial", "guided", *(f"over {DOSE_NAMES[arm]}" for arm in DOSE_ARMS)), rows)
+            rows.append((f"{DIALS[dial]} {level:g}", mean, *(change(told["gain"][arm][i]) for arm in arms)))
+    return _table(("dial", "guided", *(f"over {DOSE_NAMES[arm]}" for arm in arms)), rows)
 
 
 def paper_table(summary: dict) -> str:
@@ -396,6 +426,15 @@ def sentence(summary: dict, name: str, contrast: str = "guided - pooled") -> str
     )
 
 
+def sentences(summary: dict) -> str:
+    """What may be said of each declared comparison, as a list in Markdown."""
+    return "\n".join(
+        f"- {sentence(summary, name, contrast)}"
+        for name in summary["experiments"]
+        for contrast in summary["declared"]["contrasts"]
+    )
+
+
 def levels_told(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> dict[str, dict[str, list[float]]]:
     """Dial -> {"guided", "other": levels where the 95 % interval (of one level, not corrected) leaves out 0}."""
     told = {}
@@ -414,37 +453,38 @@ def levels_told(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> d
 def contrast_figure(summary: dict) -> Figure:
     """The declared comparisons as points with intervals, primary and secondary measure, each on one axis."""
     strip = []
-    for metric, axis in (
-        (DECLARED["primary"], "points; interval widened for nine comparisons"),
-        (DECLARED["secondary"], "points; 95 % interval of each alone"),
-    ):
+    for metric, key in ((DECLARED["primary"], "corrected"), (DECLARED["secondary"], "corrected secondary")):
         entries = []
         for name, told in summary["experiments"].items():
             for contrast in summary["declared"]["contrasts"]:
-                value = told["contrasts"][contrast]["corrected" if metric == DECLARED["primary"] else metric]
+                value = told["contrasts"][contrast][key]
                 if value is not None:
                     label = f"{name}: {contrast.replace(' - ', ' minus ')}"
-                    entries.append(Effect(label, *(100 * value[k] for k in ("mean", "low", "high"))))
+                    undecided = value["low"] <= 0 <= value["high"]
+                    entries.append(Effect(label, *(100 * value[k] for k in ("mean", "low", "high")), control=undecided))
         alt = f"{NAMES[metric]}: " + "; ".join(
             f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
         )
-        strip.append(Effects(NAMES[metric], tuple(entries), axis, alt + ".", zero="no difference"))
+        axis = "points; intervals widened for nine comparisons"
+        title = f"{NAMES[metric]} ({'judged by' if key == 'corrected' else 'second measure'})"
+        strip.append(Effects(title, tuple(entries), axis, alt + ".", zero="no difference"))
     told = [sentence(summary, name) for name in summary["experiments"]]
     verdicts = [told["contrasts"][c]["verdict"] for told in summary["experiments"].values() for c in told["contrasts"]]
     decided = sum(v in ("first", "second") for v in verdicts)
     return Figure(
         name="contrasts", title="Does guidance help?",
-        message=f"{decided or 'None'} of {len(verdicts)} declared comparisons can be called a difference: right of 0 "
-        "the first is better, left of 0 the second, and a line across 0 decides nothing.",
+        message=f"{decided or 'None'} of {len(verdicts)} declared comparisons can be called a difference. Filled, "
+        "right of 0: the first is better; left of 0: the second. Hollow, across 0: undecided.",
         summary="Means over test images and seeds; the lines are intervals over both.", alt=" ".join(told),
         rows=(), columns=(), cells=(), strip=tuple(strip),
     )  # fmt: skip
 
 
-def dose_figure(
-    summary: dict, arms: Sequence[str] = ("semantic", "pooled-8", "global"), name: str = "shapes"
-) -> Figure:
-    """Above: surface Dice of some arms against each dial. Below: what guidance gains over each of them."""
+def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), name: str = "shapes") -> Figure:
+    """Above: surface Dice of some arms against each dial. Below: what guidance gains over each of them.
+
+    name: "shapes", or "shapes-long" for the longer trainings.
+    """
     shown = ("structure", *arms)
     values, gains = [], []
     doses = summary["dose"][name]
@@ -470,12 +510,18 @@ def dose_figure(
     message = dose_sentence(summary, name)
     return Figure(
         name="dose", title="Dose and response: gain of guidance against what is in the image", message=message,
-        summary="Drawn shapes, one dial turned at a time, 30 images a level. Below, bands are 95 % intervals over "
-        "seeds and images, each for one level alone. p: side of a pooled block in feature pixels.",
+        summary=f"Drawn shapes, one dial turned at a time, networks of {_dose_steps(summary, name)} steps. Below, "
+        "bands are 95 % intervals over seeds and images, each for one level alone. p: side of a pooled block in "
+        "feature pixels.",
         alt=message, rows=("", ""), columns=(Column(""),) * len(doses),
         cells=(tuple(values), tuple(gains)),
         legend=tuple((f"series-{i}", DOSE_NAMES[arm]) for i, arm in enumerate(shown)),
     )  # fmt: skip
+
+
+def _dose_steps(summary: dict, name: str) -> int:
+    experiment, _, long = name.partition("-")
+    return summary["experiments"][experiment]["arms"]["structure-long" if long else "structure"]["steps"]
 
 
 def _gains_in_words(summary: dict, dial: str, arms: Sequence[str], name: str) -> str:
@@ -531,10 +577,13 @@ def arm_figure(summary: dict, name: str) -> Figure:
 def figures(summary: dict) -> dict[str, Figure]:
     """File name without suffix -> figure."""
     made = {"contrasts": contrast_figure(summary)}
-    if "shapes" in summary["dose"]:
-        made["dose"] = dose_figure(summary)
-        made["dose-of-pooling"] = dose_figure(summary, ("pooled-2", "pooled-4", "pooled-16"))
-    return made | {f"arms-{name}": arm_figure(summary, name) for name in summary["experiments"]}
+    for name, told in summary["dose"].items():
+        made[name.replace("shapes", "dose")] = dose_figure(summary, name=name)
+        others = [arm for arm in DOSE_ARMS if arm not in ("semantic", "pooled-8")]
+        if all(arm in values["gain"] for values in told.values() for arm in others):
+            made["dose-of-pooling"] = dose_figure(summary, others, name)
+    compared = [n for n, told in summary["experiments"].items() if {"structure"} < told["arms"].keys()]
+    return made | {f"arms-{name}": arm_figure(summary, name) for name in compared}
 
 
 def readme_part(summary: dict) -> str:
@@ -574,12 +623,16 @@ def page(summary: dict) -> str:
     if summary["dose"]:
         parts += [
             "## Dose and response",
-            dose_sentence(summary),
-            "![Gain of guidance against the four dials](dose.png)",
-            "![The same for further sizes of the pooled block](dose-of-pooling.png)",
             "One network an arm and seed, trained on drawn shapes, all four dials turned at random; tested with one "
             "dial turned and the others in the middle. Intervals of single levels, not corrected.",
-            dose_table(summary),
+        ]
+    for name in summary["dose"]:
+        file = name.replace("shapes", "dose")
+        parts += [
+            f"Networks of {_dose_steps(summary, name)} steps. {dose_sentence(summary, name)}",
+            f"![Gain of guidance against the four dials]({file}.png)",
+            *(["![The same for further sizes of the pooled block](dose-of-pooling.png)"] if name == "shapes" else []),
+            dose_table(summary, name),
         ]
     for name, told in experiments.items():
         parts += [f"## All arms: {TITLES[name]}", _setting(told), f"![Guided minus each arm](arms-{name}.png)",

@@ -12,10 +12,13 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from made_results import made_results
 from scipy import stats
 
+from sgdc_viz import assets_dir, evidence
 from sgdc_viz.explore import watch
 from sgdc_viz.learn import TrainConfig
+from sgdc_viz.learn.experiment import write_result
 from sgdc_viz.learn.losses import total_loss
 from sgdc_viz.learn.metrics import evaluate_masks
 from sgdc_viz.learn.publish import paired_difference
@@ -281,6 +284,68 @@ def test_seeds_figure_shows_both_arms_single_seeds_and_all_seeds():
     few = lesson.seeds_figure({arm: v[:4] for arm, v in iou.items()}, alone=(1,))
     assert [e.label for e in few.strip[1].entries] == ["seed 1", "all 4 seeds"]
     assert figure.to_png()[:4] == b"\x89PNG" and "<svg" in figure.to_html()
+
+
+def test_what_the_text_says_of_the_shipped_pair_of_nuclei_networks():
+    """Sections 5 and 7 and sentence A of exercise 5, which tell no number but say which way it goes."""
+    results = json.loads((assets_dir() / "results.json").read_text(encoding="utf-8"))
+    pair = [results[f"nuclei-{source}"]["images"] for source in lesson.ARMS.values()]
+    gaps = np.sort([a["nsd1"] - b["nsd1"] for a, b in zip(*pair, strict=True)])
+    assert 0.5 < (gaps > 0).mean() < 0.6 and gaps[-5:].sum() > 0.6 * gaps.sum()
+    assert lesson.interval(gaps)[1] > 0
+    assert not any(lesson.decided(lesson.interval(np.array([a[m] - b[m] for a, b in zip(*pair, strict=True)])))
+                   for m in ("iou", "hd95"))  # fmt: skip
+
+
+# --- several seeds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A summary of made results: guided 4 points ahead of pooled on nuclei, no pooled network on shapes."""
+    folder = tmp_path_factory.mktemp("evidence")
+    arms = {"structure": 0.04, "semantic": 0.02, "pooled-8": 0.0}
+    made = {name: made_results(name, arms) for name in ("nuclei", "dermoscopy")}
+    made["shapes"] = made_results("shapes", {"structure": 0.0, "semantic": 0.0}, images=2)
+    for name, results in made.items():
+        for result in results:
+            write_result(folder / name / f"{result['cell']}.json", result)
+    return evidence.summarise(folder)
+
+
+def test_seed_rows_tell_what_each_seed_alone_would_have_told(told):
+    head, rows = lesson.seed_rows(told)
+    assert head[1] == "guided - pooled, surface Dice at 1 px: each seed"
+    assert [row[0] for row in rows] == ["real nuclei", "real skin lesions (other test images for each seed)"]
+    values = told["experiments"]["nuclei"]["contrasts"]["guided - pooled"]["nsd1"]
+    each = [float(value) for value in rows[0][1].split(", ")]
+    assert each == pytest.approx(100 * np.array(values["by_seed"]), abs=0.006) and each == pytest.approx([4] * 5, abs=1)
+    assert rows[0][2] == "5 of 5" and float(rows[0][3]) == pytest.approx(np.mean(each), abs=0.02)
+    assert len(lesson.seed_rows(told, "guided - per pixel")[1]) == 3
+
+
+def test_tables_for_a_notebook_have_few_columns(told):
+    def lines(table):
+        return [line.strip("| ").split(" | ") for line in table.splitlines()]
+
+    whole, few = (evidence.arm_table(told, "nuclei", *more) for more in ((), (("nsd1", "iou"),)))
+    assert lines(whole)[0][3:10] == [
+        "IoU", "Dice", "surface Dice at 1 px", "surface Dice at 2 px", "boundary IoU", "HD95 (px)", "failures",
+    ]  # fmt: skip
+    assert lines(few)[0] == ["arm", "kernels", "seeds", "surface Dice at 1 px", "IoU", "failures",
+                             "guided - this: surface Dice at 1 px", "IoU"]  # fmt: skip
+    assert lines(few)[3][3:5] == [lines(whole)[3][5], lines(whole)[3][3]]  # the same numbers, where there are some
+    assert lines(few)[3][6:] == lines(whole)[3][10:]
+    assert lines(evidence.arm_table(told, "nuclei", ("nsd1",)))[0][-1] == "guided - this: surface Dice at 1 px"
+    whole, few = lines(evidence.contrast_table(told)), lines(evidence.contrast_table(told, metrics=("iou",)))
+    assert [row[:6] for row in whole] == few and whole[0][6] == "HD95 (px)"
+
+
+def test_sentences_are_those_of_each_comparison(told):
+    lines = evidence.sentences(told).splitlines()
+    assert len(lines) == 9 and len(set(lines)) == 9
+    assert lines[3] == f"- {evidence.sentence(told, 'nuclei')}" and "pooled kernels" in lines[3]
+    assert "were not compared" in lines[0]
 
 
 # --- what the notebook's text says of the recorded training ----------------------------------------------------------

@@ -648,7 +648,7 @@ def _generator(function: Callable, first: np.ndarray, second: np.ndarray) -> Non
 # --- exercise 5: report() --------------------------------------------------------------------------------------------
 
 MAY = {
-    "A": "an interval, what it is about, and how many images: this is what the row of surface Dice says, and no more",
+    "A": "an interval, what it is about, and over which images: this is what the row of surface Dice says, and no more",
     "D": "an interval that contains 0 leaves both directions open, and its ends say how large a difference may be",
     "G": "what the interval does not contain belongs into the report: each arm was trained once",
 }
@@ -658,7 +658,8 @@ MAY_NOT = {
     "C": "'undecided' is not 'equal': differences up to the ends of the interval fit these images as well",
     "E": "the interval is over images; another seed is another network, and section 6 shows that such intervals often "
          "leave 0 out for two seeds of one arm",
-    "F": "95 % belongs to the procedure that makes the interval, not to images; guided was better on 55 % of them",
+    "F": "95 % belongs to the procedure that makes the interval, not to images; guided was better on little more "
+         "than half of them",
     "H": "the switch changes two things at once (kernels per pixel, and guidance); without a control nobody knows "
          "which of them it was",
 }  # fmt: skip

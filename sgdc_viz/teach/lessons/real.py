@@ -13,6 +13,7 @@ from PIL import Image
 from sgdc_viz.data import Dataset, Sample
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
 from sgdc_viz.data.transforms import to_scale
+from sgdc_viz.evidence import SHORT, TITLES, kind_table, sentence
 from sgdc_viz.learn import predict_mask
 from sgdc_viz.learn.metrics import iou
 from sgdc_viz.learn.publish import NAMES, paired_difference
@@ -409,6 +410,63 @@ class Differences(Effects):
 
     def written(self, entry: Effect) -> str:
         return fixed(entry.value, 3)
+
+
+def kind_of_image(summary: Mapping, name: str = "nuclei") -> dict[str, str]:
+    """Name of a test image as evidence.json writes it (the first 12 characters, of BBBC038) -> its kind."""
+    kinds = summary["experiments"][name]["images_by_kind"]
+    return {image: kind for kind, told in kinds.items() for image in told["names"]}
+
+
+def kind_rows(results: Mapping[str, dict], summary: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Mean IoU on each kind of nuclei image, of the shipped networks and of those of several seeds: head and rows.
+
+    Args:
+        results: as in results.json. summary: from `sgdc_viz.evidence.load_summary()`.
+    """
+    shipped = {arm: {image["name"][:12]: image["iou"] for image in results[f"nuclei-{source}"]["images"]}
+               for arm, source in (("guided", "structure"), ("pooled", "pooled"))}  # fmt: skip
+    rows, seeds = [], summary["experiments"]["nuclei"]["arms"]
+    for kind, told in summary["experiments"]["nuclei"]["images_by_kind"].items():
+        means = [float(np.mean([iou_of[name] for name in told["names"]])) for iou_of in shipped.values()]
+        means += [told["iou"].get(arm, float("nan")) for arm in SHORT]
+        rows.append([kind, str(len(told["names"])), *(f"{mean:.2f}" for mean in means)])
+    several = [f"IoU: {word}, {seeds[arm]['seeds'] if arm in seeds else 0} seeds" for arm, word in SHORT.items()]
+    return ["kind", "images", *(f"IoU: shipped {arm}" for arm in shipped), *several], rows
+
+
+REAL = ("nuclei", "dermoscopy")  # experiments on real images
+
+
+def claims(summary: Mapping, names: Sequence[str] = REAL) -> str:
+    """The claim, guided against pooled, and beside it its control, for each kind of real images, in Markdown."""
+    parts = []
+    for name in names:
+        told = summary["experiments"].get(name)
+        if told is None:
+            continue
+        size = f", {told['longest_side']} pixels at the longest side" if told["longest_side"] else ""
+        parts.append(
+            f"**{TITLES[name].capitalize()}**: {told['train_images']} training and {told['images']} test images{size}\n"
+            f"\n- *The claim.* {sentence(summary, name)}"
+            f"\n- *Its control.* {sentence(summary, name, 'guided - per pixel')}"
+            f"\n- *Without guidance.* {sentence(summary, name, 'per pixel - pooled')}"
+        )
+    return "\n\n".join(parts)
+
+
+def kinds_told(summary: Mapping, names: Sequence[str] = REAL) -> str:
+    """The declared comparisons for each kind of image, in Markdown, or that a set of images has one kind only."""
+    parts = []
+    for name in names:
+        if name not in summary["experiments"]:
+            continue
+        if summary["experiments"][name]["kinds"]:
+            told = "\n\n" + kind_table(summary, name)
+        else:
+            told = ": the files name one kind only, so there is nothing to compare."
+        parts.append(f"**{TITLES[name].capitalize()}**{told}")
+    return "\n\n".join(parts)
 
 
 def evidence_figure(results: Mapping[str, dict], families: Sequence[str] = ("nuclei", "dermoscopy")) -> Figure:

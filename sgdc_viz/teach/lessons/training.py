@@ -22,6 +22,7 @@ import torch
 
 from sgdc_viz.data import Sample
 from sgdc_viz.data.synthetic import synthetic_nuclei
+from sgdc_viz.evidence import TITLES, points
 from sgdc_viz.learn import TrainConfig, evaluate, fit
 from sgdc_viz.learn.history import SMALL
 from sgdc_viz.learn.losses import edge_target
@@ -432,6 +433,28 @@ def seeds_figure(
     )
     legend = tuple((f"series-{i}", arm) for i, arm in enumerate(means))
     return _charts("seeds", "Ten seeds of the short training", message, summary, (plot, chart), legend=legend)
+
+
+# --- several seeds on real images ------------------------------------------------------------------------------------
+
+
+def seed_rows(summary: Mapping, contrast: str = "guided - pooled") -> tuple[list[str], list[list[str]]]:
+    """What each seed alone would have told, beside the mean of all: head and rows of a table.
+
+    Args:
+        summary: from `sgdc_viz.evidence.load_summary()`.
+        contrast: one of its declared comparisons. Told in points of the declared measure.
+    """
+    metric, rows = summary["declared"]["primary"], []
+    for name, told in summary["experiments"].items():
+        values = told["contrasts"][contrast][metric]
+        if values is None:
+            continue
+        images = f"{TITLES[name]} (other test images for each seed)" if told["folds"] else TITLES[name]
+        ahead = sum(value > 0 for value in values["by_seed"])
+        each = ", ".join(points(value) for value in values["by_seed"])
+        rows.append([images, each, f"{ahead} of {values['seeds']}", points(values["mean"])])
+    return ["test images", f"{contrast}, {NAMES[metric]}: each seed", "seeds above 0", "mean"], rows
 
 
 def main(arguments: Sequence[str]) -> None:
