@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -341,7 +342,7 @@ def experiment(
     seeds: Annotated[str, typer.Option(help="Only these, such as 0,1.")] = "",
     cell: Annotated[str, typer.Option(help="Only this one, such as structure-seed0.")] = "",
     jobs: Annotated[
-        int | None, typer.Option(help="Cells at a time (default: one a GPU, else one a CPU core).")
+        int | None, typer.Option(help="Cells at a time (default: one a GPU; without a GPU one a CPU core, at most 4).")
     ] = None,
     threads: Threads = None,
     again: Annotated[
@@ -358,69 +359,93 @@ def experiment(
 ) -> None:
     """Run a declared grid of trainings and measure each; go on with it by the same command after any stop.
 
-    Results that are there already stay. With several processes or GPUs
-    for one cell: accelerate launch --num_processes 2 -m sgdc_viz experiment NAME ...
+    Results that are there already stay. With several GPUs for one cell:
+    accelerate launch --multi_gpu --num_processes 2 -m sgdc_viz experiment NAME ...
     """
-    import os
     import tempfile
 
-    import torch
-
     from sgdc_viz.learn import experiment as grid
+    from sgdc_viz.learn.train import several_processes
 
     if name not in grid.EXPERIMENTS:
         raise ValueError(f"there is no experiment {name!r}: choose one of {', '.join(grid.EXPERIMENTS)}.")
-    chosen = grid.EXPERIMENTS[name]
-    if rehearse:
-        chosen = grid.tiny(chosen)
+    chosen = grid.tiny(grid.EXPERIMENTS[name]) if rehearse else grid.EXPERIMENTS[name]
     folder = Path("runs") / (f"{name}-rehearsal" if rehearse else name)
     out, work = out or folder / "results", work or folder
     _refuse_file(out)
+    _refuse_file(work, "--work")
+    for option, number in (("--jobs", jobs), ("--threads", threads)):
+        if number is not None and number < 1:
+            raise ValueError(f"{option} {number} must be 1 or more.")
     cells = chosen.cells(_words(arms), [_whole("--seeds", word) for word in _words(seeds)])
-    if cell:
-        cells = [c for c in cells if c.name == cell]
+    cells = [c for c in cells if not cell or c.name == cell]
     if not cells:
         raise ValueError(f"experiment {name} has no such cell: `experiment {name} --list` prints its grid.")
+    todo = [c for c in cells if not (out / f"{c.name}.json").exists()]
     if list_cells:
         for arm in dict.fromkeys(c.arm for c in cells):
             own = [c for c in cells if c.arm == arm]
-            done = sum((out / f"{c.name}.json").exists() for c in own)
-            print(f"{arm:18} {grid.ARMS[arm].what:46} seeds {own[0].seed} to {own[-1].seed}, {done} of {len(own)} done")
+            done = sum(c not in todo for c in own)
+            named = ", ".join(str(c.seed) for c in own)
+            print(f"{arm:18} {grid.ARMS[arm].what:46} seeds {named}; {done} of {len(own)} done")
         return
+    if again and (not cell or todo):
+        raise ValueError(f"--again needs --cell with the name of a finished cell, whose result is in {str(out)!r}.")
+    grid.check_ready(chosen, cells, out, root, test_root)
+    bars = sys.stderr.isatty()
     if again:
-        path = out / f"{cell}.json"
-        if len(cells) != 1 or not path.exists():
-            raise ValueError(f"--again needs --cell with the name of a finished cell: there is no {str(path)!r}.")
         _set_threads(threads)
         with tempfile.TemporaryDirectory() as fresh:
-            failed = grid.work_through(chosen, cells, Path(fresh), Path(fresh), root, test_root, progress=True)
+            failed = grid.work_through(chosen, cells, Path(fresh), Path(fresh), root, test_root, progress=bars)
             if failed:
                 raise ValueError(failed[0][1])
-            pair = [json.loads(p.read_text(encoding="utf-8")) for p in (path, Path(fresh) / path.name)]
-        for metric, worst in grid.largest_difference(*pair).items():
-            means = [p["summary"][metric]["mean"] for p in pair]
-            print(f"{metric:13} largest difference of an image {worst:.5f}, means {means[0]:.5f} and {means[1]:.5f}")
+            if _speaks():
+                _print_differences(out / f"{cell}.json", Path(fresh) / f"{cell}.json")
         return
-    todo = [out / f"{c.name}.json" for c in cells if not (out / f"{c.name}.json").exists()]
-    jobs = jobs or torch.cuda.device_count() or os.cpu_count() or 1
-    jobs = min(jobs, len(todo))
-    if jobs < 1:
-        print(f"all {len(cells)} cells are done: {out}")
-        return
-    if jobs == 1 or "WORLD_SIZE" in os.environ:
+    if several_processes():
+        if jobs is not None and jobs > 1:
+            raise ValueError(f"--jobs {jobs}: the processes of a launcher train one cell together; leave --jobs out.")
+        jobs = 1
+    jobs = min(jobs or grid.usual_jobs(), max(1, len(todo)))
+    if jobs == 1:
         _set_threads(threads)
-        failed = grid.work_through(chosen, cells, out, work, root, test_root, progress=sys.stderr.isatty())
+        failed = grid.work_through(
+            chosen, cells, out, work, root, test_root, progress=bars, tell=partial(print, flush=True)
+        )
         if failed:
-            raise ValueError(f"{len(failed)} cells failed, {failed[0][0].name} first: {failed[0][1]}")
+            raise ValueError(f"{len(failed)} of {len(cells)} cells failed, {failed[0][0].name} first: {failed[0][1]}")
     else:
         given = {"--root": root, "--test-root": test_root, "--out": out, "--work": work}
         given |= {"--arms": arms, "--seeds": seeds}
         words = [str(word) for pair in given.items() if pair[1] for word in pair]
-        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
-        words += ["--jobs", "1", "--threads", str(threads), *(["--rehearse"] if rehearse else [])]
+        words += ["--jobs", "1", "--threads", str(threads or max(1, (os.cpu_count() or 1) // jobs))]
+        words += ["--rehearse"] if rehearse else []
         command = [sys.executable, "-m", "sgdc_viz", "experiment", name, *words]
-        grid.run_workers(command, jobs, todo, work, sys.stderr.isatty())
-    print(f"{len(todo)} cells done, their results are in {out}")
+        grid.run_workers(command, jobs, chosen, cells, out, work, bars)
+    if _speaks():
+        print(f"all {len(cells)} cells are done, their results are in {out}")
+
+
+def _speaks() -> bool:
+    """Whether this process prints the end: of those that work together the first. They part here."""
+    from sgdc_viz.learn.train import processes, several_processes
+
+    if not several_processes():
+        return True
+    together = processes()
+    first = together.is_main_process
+    together.wait_for_everyone()
+    together.destroy_process_group()  # otherwise gloo may abort at exit
+    return first
+
+
+def _print_differences(old: Path, new: Path) -> None:
+    from sgdc_viz.learn.experiment import largest_difference, read_result
+
+    pair = [read_result(path) for path in (old, new)]
+    for metric, worst in largest_difference(*pair).items():
+        means = [result["summary"][metric]["mean"] for result in pair]
+        print(f"{metric:13} largest difference of an image {worst:.5f}, means {means[0]:.5f} and {means[1]:.5f}")
 
 
 @app.command()
@@ -486,9 +511,9 @@ def _open(data: str, root: Path | None, split: str | None, told: dict, seed: int
     return open_dataset(data, root, split, seed, **options)
 
 
-def _refuse_file(folder: Path) -> None:
+def _refuse_file(folder: Path, option: str = "--out") -> None:
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--out {str(folder)!r} is a file: give the name of a folder.")
+        raise ValueError(f"{option} {str(folder)!r} is a file: give the name of a folder.")
 
 
 def _steps(text: str) -> tuple[int, ...]:
@@ -529,16 +554,10 @@ def _match_classes(model, samples) -> None:
 
 def _write_json(path: Path, value: dict) -> None:
     """JSON knows no NaN: undefined numbers become null."""
+    from sgdc_viz.learn.publish import for_json
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_no_nan(value), indent=1, allow_nan=False), encoding="utf-8")
-
-
-def _no_nan(value):
-    if isinstance(value, dict):
-        return {key: _no_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_no_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    path.write_text(json.dumps(for_json(value, None), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def main() -> None:
@@ -549,5 +568,6 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; `train` goes on from its last saved state with --resume", file=sys.stderr)
+        how = "`train` goes on from its last saved state with --resume, `experiment` by the same command"
+        print(f"stopped; {how}", file=sys.stderr)
         sys.exit(130)

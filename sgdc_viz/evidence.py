@@ -14,7 +14,6 @@ Nothing here trains, and no number is typed by hand.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,12 +23,12 @@ import numpy as np
 from sgdc_viz import assets_dir
 from sgdc_viz.learn.experiment import ARMS, DECLARED, EXPERIMENTS, MAIN, read_results
 from sgdc_viz.learn.metrics import METRICS
-from sgdc_viz.learn.publish import NAMES
+from sgdc_viz.learn.publish import NAMES, for_json
 from sgdc_viz.learn.statistics import Difference, hierarchical_bootstrap
 from sgdc_viz.views import Column, Figure
 from sgdc_viz.views.charts import Effect, Effects, Plot, Series, padded_range
 
-SUMMARY_FILE, FOLDER = "evidence.json", "evidence"
+SUMMARY_FILE, FOLDER, DIGITS = "evidence.json", "evidence", 5
 BEGIN, END = "<!-- evidence: `make evidence` writes this part -->", "<!-- /evidence -->"
 TITLES = {"shapes": "drawn shapes", "nuclei": "real nuclei", "dermoscopy": "real skin lesions"}
 DIALS = {
@@ -265,16 +264,6 @@ def summarise(folder: Path) -> dict:
     }
 
 
-def _rounded(value):
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else None
-    return value
-
-
 def load_summary() -> dict:
     """What assets/evidence.json says. Raises FileNotFoundError where it is missing."""
     return json.loads((assets_dir() / SUMMARY_FILE).read_text(encoding="utf-8"))
@@ -291,7 +280,7 @@ ARM_WORDS = {
 
 def points(value: float | None, sign: bool = True) -> str:
     """A share as points (hundredths) with two digits: 0.00512 -> "+0.51"; "n/a" if undefined."""
-    if value is None or not math.isfinite(value):
+    if value is None or not np.isfinite(value):
         return "n/a"
     text = f"{100 * value:+.2f}" if sign else f"{100 * value:.2f}"
     return "0.00" if text in ("+0.00", "-0.00") else text
@@ -688,7 +677,7 @@ def write(project: Path) -> list[Path]:
         FileNotFoundError, ValueError: no results there, or the README has lost its marks.
     """
     assets = project / "assets"
-    summary = _rounded(summarise(assets / FOLDER))
+    summary = for_json(summarise(assets / FOLDER), DIGITS)
     if not summary["experiments"]:
         raise FileNotFoundError(f"there are no results in {str(assets / FOLDER)!r}: run `experiment shapes` first.")
     pictures = {name: figure.to_png() for name, figure in figures(summary).items()}

@@ -263,6 +263,34 @@ def test_bbbc038_finds_mosaics_and_never_cuts_them(bbbc):
     assert all(len({where[name] for name in members}) == 1 for members in true.values())
 
 
+def test_a_subset_is_a_data_set_of_its_own(bbbc, tmp_path):
+    root, _ = bbbc
+    whole = open_dataset("bbbc038", root)
+    before, indices = whole.describe(), [7, 3, 20]
+    some = whole.subset(indices, "test", "three that I like")
+    for part, of in ((some.names, whole.names), (some.groups, whole.groups), (some.strata, whole.strata)):
+        assert part == [of[i] for i in indices]
+    assert len(some) == 3 and (some.name, some.split, some.kind) == ("bbbc038", "test", "nuclei")
+    for sample, i in zip(some, indices, strict=True):
+        np.testing.assert_array_equal(sample.image, whole[i].image)
+        np.testing.assert_array_equal(sample.instances, whole[i].instances)
+    described = some.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert (described["images"], described["rule"]) == (3, "three that I like")
+    assert described["strata"] == {s: some.strata.count(s) for s in sorted(set(some.strata))}
+    turned = whole.subset(indices[::-1], "test", "")
+    assert described["names_sha256"] == turned.describe()["names_sha256"]  # the same images
+    assert described["names_sha256"] != before["names_sha256"] and whole.describe() == before
+    assert pickle.loads(pickle.dumps(some)).names == some.names
+    assert some.subset([1], "val", "").names == [whole.names[3]]
+    with pytest.raises(IndexError):
+        whole.subset([len(whole)], "test", "")
+    conic = open_dataset("conic", write(tmp_path, conic_files()[0], "folder"))
+    some = conic.subset(range(0, 10, 2), "train", "five of them")
+    assert some.num_classes == conic.num_classes == 7 and (some[4].image == conic[8].image).all()
+    assert set(conic.strata) == {"consep", "crag"} and set(some.strata) == {"consep"}
+
+
 def test_bbbc038_splits_are_stable_and_span_the_stains(bbbc):
     root, _ = bbbc
     parts = {split: open_dataset("bbbc038", root, split) for split in SHARES}

@@ -9,15 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.measure import perimeter, regionprops
+from skimage.morphology import skeletonize
 
 from sgdc_viz.data import open_dataset
-from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
+from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei, synthetic_shapes
 
 # No texture, noise or blur: what is left is the shape, in two flat colours.
 PLAIN = dict(texture=0, noise=0, blur=0, illumination=0, contrast=1)
 LESION = dict(PLAIN, hair=0)
 NUCLEI = dict(PLAIN, defocus=0)
-MAKERS = [synthetic_dermoscopy, synthetic_nuclei]
+MAKERS = [synthetic_dermoscopy, synthetic_nuclei, synthetic_shapes]
 
 
 def digest(sample):
@@ -108,14 +109,15 @@ def test_no_lobes_is_an_ellipse(seed):
 @pytest.mark.parametrize(
     "make, dial",
     [(synthetic_dermoscopy, d) for d in ("contrast", "softness", "texture", "hair", "illumination", "noise", "blur")]
-    + [(synthetic_nuclei, d) for d in ("contrast", "softness", "texture", "defocus", "illumination", "noise", "blur")],
+    + [(synthetic_nuclei, d) for d in ("contrast", "softness", "texture", "defocus", "illumination", "noise", "blur")]
+    + [(synthetic_shapes, d) for d in ("contrast", "noise")],
 )
 def test_dials_of_looks_change_looks_and_never_the_truth(make, dial):
     low, high = (
         make(3, 96, **{dial: value}) for value in {"contrast": (0.3, 0.9), "noise": (0, 0.1)}.get(dial, (0, 0.8))
     )
     np.testing.assert_array_equal(low.mask, high.mask)
-    assert make is synthetic_dermoscopy or (low.instances == high.instances).all()
+    assert make is not synthetic_nuclei or (low.instances == high.instances).all()
     assert (low.image != high.image).mean() > 0.01
 
 
@@ -176,6 +178,97 @@ def test_size_scales_the_picture():
     np.testing.assert_allclose(ndimage.center_of_mass(large), np.array(ndimage.center_of_mass(small)) * 4, atol=2.5)
 
 
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_shapes_mask_is_the_shape_that_was_drawn(seed):
+    """What contrast adds to the picture changes its sign on the outline. No other dial of looks is in the way."""
+    clear, hidden = (synthetic_shapes(seed, (96, 128), contrast=c, noise=0) for c in (1, 0))
+    added = clear.image[:, :, 0].astype(int) - hidden.image[:, :, 0]
+    added = added if added[clear.mask > 0].mean() > 0 else -added
+    assert (clear.mask[added > 0] == 1).all() and (clear.mask[added < 0] == 0).all()
+    assert (added == 0).sum() <= 12  # rounding to 8 bits, right on the outline
+    assert np.ptp(clear.image, axis=2).max() == 0  # grey
+
+
+def test_shapes_are_bright_or_dark():
+    signs = [np.sign(s.image[s.mask > 0].mean() - s.image[s.mask == 0].mean())
+             for s in (synthetic_shapes(seed, 64, contrast=1) for seed in range(10))]  # fmt: skip
+    assert set(signs) == {-1, 1}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_contrast_nothing_of_a_shape_can_be_seen(seed):
+    one, other = (synthetic_shapes(seed, 64, contrast=0, noise=0, lobes=n, width=w) for n, w in ((0, 1), (24, 8)))
+    np.testing.assert_array_equal(one.image, other.image)
+    assert (one.mask != other.mask).any() and one.mask.any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_dial_of_a_shape_changes_that_alone(seed):
+    still = dict(noise=0, contrast=1, lobes=8, width=3)
+
+    def draw(**dials):
+        sample = synthetic_shapes(seed, 128, **{**still, **dials})
+        return sample.mask.astype(bool), sample.image
+
+    (mask, image), (body, _) = draw(), draw(branches=0)
+    assert (body <= mask).all() and (mask & ~body).any()
+    # Lobes: pixels change where the body changes. The ground far from outlines stays.
+    (lobed, picture), (lobed_body, _) = draw(lobes=24), draw(lobes=24, branches=0)
+    assert (lobed != mask).any() and ((lobed != mask) <= (lobed_body != body)).all()
+    far = ~ndimage.binary_dilation(mask | lobed, iterations=2)
+    np.testing.assert_array_equal(picture[far], image[far])
+    # Width: branches grow, the body does not.
+    widths = [draw(width=w)[0] for w in (1, 2, 4, 8)]
+    for thin, thick in zip(widths[:-1], widths[1:], strict=True):
+        assert (thin <= thick).all() and thin.sum() < thick.sum() and (thick & ~thin & body).sum() == 0
+    np.testing.assert_array_equal(draw(width=1, branches=0)[0], draw(width=8, branches=0)[0])
+    # Noise: on top of the same picture.
+    noisy, grainy = draw(noise=0.05)
+    grain = (grainy.astype(int) - image)[:, :, 0] / 255
+    assert (noisy == mask).all() and abs(grain.mean()) < 0.002 and grain.std() == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("width", [2, 3, 5, 8])
+def test_branches_are_as_wide_as_asked(width):
+    """Twice the distance from the middle line to the nearest pixel outside, less one for the pixel's own side."""
+    measured = []
+    for seed in range(6):
+        options = dict(branches=1, radius=0.05, lobes=0, noise=0)
+        mask = synthetic_shapes(seed, 256, width=width, **options).mask.astype(bool)
+        near = ndimage.binary_dilation(synthetic_shapes(seed, 256, width=0.5, **options | {"branches": 0}).mask,
+                                       iterations=12)  # fmt: skip
+        middle = skeletonize(mask) & ~near
+        if middle.sum() > 20:
+            measured.append(2 * np.median(ndimage.distance_transform_edt(mask)[middle]) - 1)
+    assert len(measured) >= 4 and np.median(measured) == pytest.approx(width, abs=1)
+    areas = [synthetic_shapes(1, 256, width=w, branches=1, radius=0.05, lobes=0).mask.sum() for w in (width, 2 * width)]
+    body = synthetic_shapes(1, 256, branches=0, radius=0.05, lobes=0).mask.sum()
+    assert (areas[1] - body) / (areas[0] - body) == pytest.approx(2, rel=0.3)
+
+
+def test_ranges_of_the_experiment_are_drawn():
+    drawn = [synthetic_shapes(seed, 96, noise=0, contrast=1).mask for seed in range(12)]
+    assert all(0.05 < mask.mean() < 0.5 for mask in drawn)
+    fixed = synthetic_shapes(7, 96, lobes=(12, 12), width=(2, 2.0))
+    np.testing.assert_array_equal(fixed.image, synthetic_shapes(7, 96, lobes=12, width=2).image)
+
+
+@pytest.mark.parametrize(
+    "dial, value", [("width", 0.2), ("noise", 0.9), ("branches", 99), ("radius", 0), ("lobes", -1)]
+)
+def test_bad_dials_of_shapes(dial, value):
+    with pytest.raises(ValueError, match=rf"{dial}={value} must be a number, or a \(low, high\) range, within"):
+        synthetic_shapes(0, **{dial: value})
+    with pytest.raises(ValueError, match=f"{dial}={value} must be"):
+        open_dataset("synthetic-shapes", **{dial: value})
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -196,12 +289,13 @@ def test_unknown_style():
         synthetic_nuclei(0, style="electron")
 
 
-@pytest.mark.parametrize("name", ["synthetic-dermoscopy", "synthetic-nuclei"])
+@pytest.mark.parametrize("name", ["synthetic-dermoscopy", "synthetic-nuclei", "synthetic-shapes"])
 def test_as_data_sets(name):
     parts = [open_dataset(name, split=split, count=3, size=32) for split in ("train", "val", "test")]
     samples = [sample for part in parts for sample in part]
     assert len({digest(s) for s in samples}) == len({s.name for s in samples}) == 9  # no picture in two splits
-    assert parts[0].kind == name.split("-")[1] and parts[0].num_classes == 1 and len(parts[0]) == 3
+    assert parts[0].kind == name.split("-")[1].replace("shapes", "unknown")
+    assert parts[0].num_classes == 1 and len(parts[0]) == 3
     assert json.loads(json.dumps(parts[1].describe()))["images"] == 3
     assert len(open_dataset(name, count=3, size=32)) == 9
     again, other = (open_dataset(name, split="train", count=3, size=32, seed=seed) for seed in (0, 1))

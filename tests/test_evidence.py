@@ -26,6 +26,7 @@ from sgdc_viz.evidence import (
     write,
 )  # fmt: skip
 from sgdc_viz.learn.experiment import DECLARED, EXPERIMENTS, read_results, write_result
+from sgdc_viz.learn.publish import for_json
 
 PROJECT = Path(__file__).parents[1]
 ARMS = {"structure": 0.0, "semantic": -0.02, "pooled-8": -0.04}
@@ -163,7 +164,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def anew() -> dict:
-    return evidence._rounded(summarise(assets_dir() / "evidence"))
+    return for_json(summarise(assets_dir() / "evidence"), evidence.DIGITS)
 
 
 def close(a, b, where=""):

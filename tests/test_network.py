@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sgdc_viz import assets_dir
+from sgdc_viz.learn.checkpoints import load_pretrained, read_safetensors
 from sgdc_viz.nn import ALL_KERNEL_SOURCES, SGDC, SGDCNet, SGDCNetConfig, SGDCOutput
 
 TINY = dict(encoder_channels=(4, 4, 6, 8), decoder_channels=(4, 4, 4, 8), mid_channels=8, guidance_channels=3, heads=2,
@@ -162,6 +164,30 @@ def test_guidance_not_the_edge_map_steers_the_prediction(compact):
         assert not torch.allclose(compact(image).logits, before)
         compact.sge.out_edge_map.weight.copy_(edge)
         compact.sge.out_guidance.weight.copy_(guidance)
+
+
+@pytest.mark.parametrize("source", ["structure", "semantic"])
+@pytest.mark.parametrize("skips", [True, False])
+def test_without_skips_fine_features_come_in_through_the_guidance_alone(source, skips):
+    net = make(kernel_source=source, skips=skips, layer_scale_init=1.0, **TINY)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before, changes = net(image).logits, []
+    for level in range(4):  # fine to coarse
+
+        def disturb(module, args, features, level=level):
+            return [torch.rand_like(f) if i == level else f for i, f in enumerate(features)]
+
+        with_change = net.encoder.register_forward_hook(disturb)
+        changes.append(not torch.equal(net(image).logits, before))
+        with_change.remove()
+    assert changes == [skips or source == "structure", skips, skips, True]
+
+
+def test_networks_saved_before_skips_could_be_left_out_have_them():
+    values = SGDCNetConfig().to_dict()
+    assert values.pop("skips") is True and SGDCNetConfig.from_dict(values).skips
+    path = assets_dir() / "nuclei-structure.safetensors"
+    assert "skips" not in json.loads(read_safetensors(path)[1]["config"]) and load_pretrained(path).config.skips
 
 
 def test_options_reach_the_blocks():

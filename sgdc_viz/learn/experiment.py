@@ -4,8 +4,9 @@ An arm is what is compared (where the kernels come from, and changes of one thin
 paired: the same initial weights where the arms share them, the same images in the same order, windows, augmentation,
 steps and schedule. Nothing is tuned on the test images and no step is chosen by them: the last step counts.
 
-Every worker takes the next cell that has no result and that nobody else holds (a lock file says so and goes away with
+Every worker takes the next cell that has no result and that nobody else holds (a lock on a file says so, and goes with
 its process), so any number of workers may be started and killed at any time. A cell goes on from its last saved state.
+A worker ends when all cells have a result; it waits for those that others hold and takes them over if they are dropped.
 Under `accelerate launch` with several processes all of them train one cell together.
 
 What the numbers are for, and what was decided before they were there, stands in DECLARED.
@@ -17,11 +18,14 @@ import hashlib
 import json
 import os
 import platform
+import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +39,8 @@ from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 from .history import SMALL
 from .metrics import summarise
 from .predict import evaluate
-from .publish import changed_guidance, shuffle_pixels
-from .train import STATE_FILE, TrainConfig, fit
+from .publish import changed_guidance, for_json, shuffle_pixels
+from .train import STATE_FILE, TrainConfig, fit, processes
 
 DECLARED = {
     "primary": "nsd1",  # surface Dice at 1 px, over all test images; in `shapes` over all levels of all dials
@@ -121,6 +125,7 @@ class Experiment:
         options: of `open_dataset`.
         middle, sweeps: test on drawn images with one dial turned at a time (dial -> levels), the others at `middle`;
             the same `images` seeds at every level.
+        rehearsal: made by `tiny`.
     """
 
     name: str
@@ -136,15 +141,20 @@ class Experiment:
     middle: dict = field(default_factory=dict)
     sweeps: dict[str, tuple[float, ...]] = field(default_factory=dict)
     images: int = 30
+    rehearsal: bool = False
 
     def cells(self, arms: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Cell]:
         """The cells in running order (arms of one seed together), or those of some arms and seeds.
 
-        Raises: ValueError for an arm that the experiment does not have.
+        Raises: ValueError for an arm or a seed that the experiment does not have.
         """
         unknown = [arm for arm in arms if arm not in self.arms]
         if unknown:
             raise ValueError(f"experiment {self.name} has no arm {unknown[0]!r}; it has {', '.join(self.arms)}.")
+        known = sorted({seed for own in self.arms.values() for seed in own})
+        unknown = [seed for seed in seeds if seed not in known]
+        if unknown:
+            raise ValueError(f"experiment {self.name} has no seed {unknown[0]}; it has {', '.join(map(str, known))}.")
         cells = [Cell(arm, seed) for arm, all_seeds in self.arms.items() for seed in all_seeds]
         chosen = [c for c in cells if (not arms or c.arm in arms) and (not seeds or c.seed in seeds)]
         order = list(self.arms)
@@ -242,6 +252,8 @@ EXPERIMENTS = {
 
 # --- one cell --------------------------------------------------------------------------------------------------------
 
+Tell = Callable[[str], None]  # takes a line on how far it is
+
 
 class Images(Sequence):
     """A data set at the experiment's scale, each image read once and kept (in `kept`, by name)."""
@@ -284,16 +296,23 @@ class Bench:
         experiment: what is run.
         root: folder or zip of the data; test_root: of `test_data`, where that is another set.
 
-    Raises: as `open_dataset`.
+    Raises: as `open_dataset`, and ValueError for fewer groups of images than folds.
     """
 
     def __init__(self, experiment: Experiment, root: Path | None = None, test_root: Path | None = None):
         self.experiment = experiment
         self._scale = experiment.longest_side
+        commit()  # now, not after hours of training, when the clone may have moved on
         self.all = self.train = None
         if experiment.folds:
             self.all = open_dataset(experiment.data, root, None, **experiment.options)
             self._kept: dict[str, Sample] = {}
+            groups = len(set(self.all.groups))
+            if groups < experiment.folds:
+                raise ValueError(
+                    f"{experiment.data} holds {groups} group(s) of images and experiment {experiment.name} needs "
+                    f"{experiment.folds}, one for each fold: give the whole data set."
+                )
         else:
             self.train = Images(open_dataset(experiment.data, root, "train", **experiment.options), self._scale)
             if not experiment.sweeps:
@@ -332,7 +351,9 @@ def deal_folds(groups: Sequence[str], folds: int) -> list[int]:
     return [fold[group] for group in groups]
 
 
-def run_cell(bench: Bench, cell: Cell, work: Path, *, cpu: bool = False, progress: bool = False) -> dict:
+def run_cell(
+    bench: Bench, cell: Cell, work: Path, *, cpu: bool = False, progress: bool = False, tell: Tell | None = None
+) -> dict:
     """Train and measure one cell.
 
     Args:
@@ -340,18 +361,18 @@ def run_cell(bench: Bench, cell: Cell, work: Path, *, cpu: bool = False, progres
         cell: arm and seed.
         work: folder of this cell: state while it trains, `model.safetensors` at the end.
         cpu, progress: as in `fit`.
+        tell: called now and then with a line on how far it is.
 
     Returns:
         The result, ready for `write_result`, {} in processes other than the main one.
     """
-    from accelerate import PartialState
-
     experiment, arm = bench.experiment, ARMS[cell.arm]
     train, tests = bench.fold(cell.seed)
     model = build_network(experiment, cell, train.dataset.num_classes)
     settings, begun = training_of(experiment, cell), time.perf_counter()
+    on_step = _step_teller(cell, settings.steps, tell) if tell else None
     with changed_guidance(model, shuffle_pixels) if arm.shuffled else nullcontext():
-        history = fit(model, train, None, settings, out=work, resume=True, progress=progress, cpu=cpu)
+        history = fit(model, train, None, settings, out=work, resume=True, progress=progress, on_step=on_step, cpu=cpu)
         trained = time.perf_counter()
         images = _measure(model, tests)
     controls = {}
@@ -359,40 +380,41 @@ def run_cell(bench: Bench, cell: Cell, work: Path, *, cpu: bool = False, progres
         for control, change in (("guidance zeroed", torch.zeros_like), ("guidance shuffled", shuffle_pixels)):
             with changed_guidance(model, change):
                 controls[control] = _measure(model, tests, described=False)
-    if not PartialState().is_main_process:
+    if not processes(cpu).is_main_process:
         return {}
+    options = "" if experiment.data.startswith("synthetic-") else " --root ROOT"
+    options += " --test-root TEST_ROOT" if experiment.test_data else ""
+    options += " --rehearse" if experiment.rehearsal else ""
     return {
         "experiment": experiment.name,
         "cell": cell.name,
         "arm": cell.arm,
         "seed": cell.seed,
-        "command": f"python -m sgdc_viz experiment {experiment.name} --cell {cell.name}"
-        + (" --root ROOT" if not experiment.data.startswith("synthetic-") else ""),
+        "command": f"python -m sgdc_viz experiment {experiment.name} --cell {cell.name}{options}",
         "training": asdict(settings),
         "network": model.config.to_dict(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "loss": float(np.mean([record["total"] for record in history[-50:]])),
         "train_seconds": round(trained - begun, 1),
         "test_seconds": round(time.perf_counter() - trained, 1),
-        "machine": machine(),
+        "machine": machine(next(model.parameters()).device),
         "commit": commit(),
         "train_data": train.describe(),
         "test_data": _describe(tests),
         "longest_side": experiment.longest_side,
-        "summary": {k: v for k, v in summarise(_records(images)).items()},
+        "summary": summarise(_records(images)),
         "images": images,
         "controls": controls,
     }
 
 
 def _measure(model: SGDCNet, tests: list[tuple[dict, Images]], described: bool = True) -> dict[str, list]:
-    """Metrics of all test images, as columns; the processes of an accelerate launch share the work."""
-    from accelerate import PartialState
+    """Metrics of all test images, as columns; processes that work together share the images."""
     from accelerate.utils import gather_object
 
-    state, rows = PartialState(), []
+    together, rows = processes(), []
     for note, images in tests:
-        mine = range(state.process_index, len(images), state.num_processes)
+        mine = range(together.process_index, len(images), together.num_processes)
         if not len(mine):
             continue
         records = evaluate(model, [images[i] for i in mine])["images"]
@@ -428,45 +450,60 @@ def _describe(tests: list[tuple[dict, Images]]) -> dict:
     return {**first, "images": sum(len(images) for _, images in tests), "rule": "one dial turned at a time"}
 
 
-def machine() -> dict:
-    """Versions, device and threads behind a result."""
+def machine(device: torch.device) -> dict:
+    """Versions, device, processes and threads behind a result."""
+    import accelerate
     import kornia
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    named = {"cuda": torch.cuda.get_device_name, "cpu": lambda _: platform.machine()}
     return {
         "sgdc_viz": __version__,
         "torch": torch.__version__,
+        "accelerate": accelerate.__version__,
         "numpy": np.__version__,
         "kornia": kornia.__version__,
         "python": platform.python_version(),
         "system": platform.system(),
-        "device": device,
+        "device": named.get(device.type, str)(device),
+        "processes": processes().num_processes,
         "threads": torch.get_num_threads(),
     }
 
 
+@cache
 def commit() -> str | None:
-    """The git commit of this clone, with "+" if files differ from it; None outside a clone."""
+    """The git commit of this clone when first asked, with "+" if files differ from it; None outside a clone."""
     folder = Path(__file__).parent
     try:
         told = [
             subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=20, check=True)
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", str(folder)))
+            for words in (
+                ("ls-files", "--error-unmatch", "--", Path(__file__).name),  # fails if installed inside another clone
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "--", str(folder.parent)),
+            )
         ]
     except (OSError, subprocess.SubprocessError):
         return None
-    return told[0].stdout.strip() + ("+" if told[1].stdout.strip() else "")
+    return told[1].stdout.strip() + ("+" if told[2].stdout.strip() else "")
 
 
 # --- results on disk -------------------------------------------------------------------------------------------------
 
 
 def write_result(path: Path, result: dict) -> None:
-    """One JSON file, whole or not at all. Each column of `images` is a line of its own; JSON knows no NaN."""
+    """One JSON file, whole or not at all. Each column of `images` is a line of its own; JSON knows no NaN.
+
+    Numbers are rounded to five decimals, settings are not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    plain = {key: for_json(value, None if key in ("training", "network") else 5) for key, value in result.items()}
     try:
-        draft.write_text(_as_lines(_plain(result), 3) + "\n", encoding="utf-8")
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(_as_lines(plain, 3) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -474,25 +511,17 @@ def write_result(path: Path, result: dict) -> None:
 
 def read_results(folder: Path) -> list[dict]:
     """All results in a folder, in the order of their names. Raises ValueError naming a file that is no result."""
-    results = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            result["arm"], result["seed"], result["images"]["nsd1"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{str(path)!r} is no result of an experiment ({error!r}): remove it.") from None
-        results.append(result)
-    return results
+    return [read_result(path) for path in sorted(folder.glob("*.json"))]
 
 
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 5) if np.isfinite(value) else None
-    return value
+def read_result(path: Path) -> dict:
+    """The result of a cell. Raises ValueError for a file that is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        result["experiment"], result["arm"], result["seed"], result["training"], result["images"]["nsd1"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} is no result of an experiment ({error!r}): remove it.") from None
+    return result
 
 
 def _as_lines(value, depth: int) -> str:
@@ -517,6 +546,45 @@ def largest_difference(a: dict, b: dict) -> dict[str, float]:
 
 # --- workers ---------------------------------------------------------------------------------------------------------
 
+TELL_EVERY = 10  # seconds
+LOOK_EVERY = 0.5  # seconds between looks at what others do
+
+
+def check_ready(
+    experiment: Experiment, cells: Sequence[Cell], out: Path, root: Path | None = None, test_root: Path | None = None
+) -> None:
+    """Find mistakes in a second that would otherwise show after minutes of reading images, or never.
+
+    Raises:
+        ValueError, FileNotFoundError: data that is needed is not given or not there, or is given and of no use; a
+            result in `out` is of another experiment or other settings.
+        ImportError: the network needs a package that is missing.
+    """
+    for option, data, given in (("--root", experiment.data, root), ("--test-root", experiment.test_data, test_root)):
+        needed = data is not None and not data.startswith("synthetic-")
+        if needed and given is None:
+            raise ValueError(f"experiment {experiment.name} needs {option}, the folder or zip that holds {data}.")
+        if given is not None and not needed:
+            raise ValueError(f"{option} is of no use to experiment {experiment.name}: leave it out.")
+        if needed and not Path(given).exists():
+            raise FileNotFoundError(f"{option} {str(given)!r} does not exist: give the folder or zip with {data}.")
+    for cell in cells:
+        path = out / f"{cell.name}.json"
+        if not path.exists():
+            continue
+        result = read_result(path)
+        training = {**for_json(asdict(training_of(experiment, cell)), 5), "save_every": 0}
+        before = {**for_json(result["training"], 5), "save_every": 0}
+        other = [key for key in training if before.get(key, training[key]) != training[key]]
+        if result["experiment"] != experiment.name or other:
+            kind = f"{other[0]} {before[other[0]]} -> {training[other[0]]}" if other else result["experiment"]
+            raise ValueError(
+                f"{str(path)!r} is a result of another experiment or of other settings ({kind}): take another folder "
+                "for --out, or remove it."
+            )
+    with torch.device("meta"):  # no numbers are made, but the encoder's package is imported
+        build_network(experiment, cells[0])
+
 
 def work_through(
     experiment: Experiment,
@@ -527,47 +595,101 @@ def work_through(
     test_root: Path | None = None,
     cpu: bool = False,
     progress: bool = False,
+    tell: Tell | None = None,
 ) -> list[tuple[Cell, str]]:
-    """Run, one after the other, the cells that have no result and that no other worker holds.
+    """Run the cells that have no result, one after the other, until each has one or has failed here.
+
+    Cells that another worker holds are left to it and waited for.
+
+    Args:
+        experiment, cells: what is run.
+        out: folder for the results.
+        work: folder for states and weights.
+        root, test_root: as in `Bench`.
+        cpu, progress: as in `fit`.
+        tell: called with lines on how far it is.
 
     Returns:
         The cells that failed, each with its sentence.
     """
-    from accelerate import PartialState
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
-    together = int(os.environ.get("WORLD_SIZE", "1")) > 1  # under accelerate launch
-    main = not together or PartialState(cpu=cpu).is_main_process
-    bench, failed = None, []
-    for cell in cells:
-        path, folder = out / f"{cell.name}.json", work / cell.name
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(folder / "lock")) if main else nullcontext()
-        try:
-            if main:
-                lock.acquire(timeout=0)
-        except Timeout:
-            if together:
-                raise ValueError(f"another run holds {cell.name}: wait for it or stop it.") from None
-            continue
-        try:
-            if path.exists():
+    together = processes(cpu)
+    tell = tell if tell and together.is_main_process else None
+    bench, failed, todo, waiting = None, [], list(cells), ""
+    while todo:
+        held = []
+        for cell in todo:
+            path, folder = out / f"{cell.name}.json", work / cell.name
+            lock = FileLock(folder / "lock")
+            turn = _turn(path, lock, together.is_main_process)
+            if turn == "held":
+                held.append(cell)
+            if turn != "free":
                 continue
-            bench = bench or Bench(experiment, root, test_root)
-            result = run_cell(bench, cell, folder, cpu=cpu, progress=progress)
-            if main:
-                write_result(path, result)
-                (folder / STATE_FILE).unlink(missing_ok=True)
-            if together:
-                PartialState().wait_for_everyone()
-        except ValueError as error:
-            if bench is None or together:
-                raise
-            failed.append((cell, str(error)))
-        finally:
-            if main:
+            try:
+                bench = bench or Bench(experiment, root, test_root)
+                result = run_cell(bench, cell, folder, cpu=cpu, progress=progress, tell=None if progress else tell)
+                if result:
+                    write_result(path, result)
+                    (folder / STATE_FILE).unlink(missing_ok=True)
+                if result and tell:
+                    scores = ", ".join(_mean(result, metric) for metric in (DECLARED["primary"], DECLARED["secondary"]))
+                    done = sum((out / f"{c.name}.json").exists() for c in cells)
+                    seconds = result["train_seconds"] + result["test_seconds"]
+                    tell(f"{cell.name}: {scores}, {seconds:.0f} s; {done} of {len(cells)} cells done")
+            except ValueError as error:
+                if bench is None or together.num_processes > 1:
+                    raise
+                failed.append((cell, str(error)))
+                if tell:
+                    tell(f"{cell.name}: failed: {error}")
+            finally:
                 lock.release()
+        if held == todo:  # nothing to do but wait
+            names = ", ".join(cell.name for cell in held)
+            if tell and names != waiting:
+                tell(f"waiting for {names}: another process trains there")
+            waiting = names
+            time.sleep(LOOK_EVERY)
+        todo = held
     return failed
+
+
+def _turn(path: Path, lock, main: bool) -> str:
+    """ "done", "held" by another worker, or "free": ours now. The main process decides for all that work together."""
+    from accelerate.utils import broadcast_object_list
+    from filelock import Timeout
+
+    told = ["done"]
+    if main and not path.exists():
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+            told = ["free"]
+        except Timeout:
+            told = ["held"]
+        if told == ["free"] and path.exists():  # written a moment ago
+            lock.release()
+            told = ["done"]
+    return broadcast_object_list(told)[0]
+
+
+def _mean(result: dict, metric: str) -> str:
+    return f"{metric} {result['summary'][metric]['mean']:.3f}"
+
+
+def _step_teller(cell: Cell, steps: int, tell: Tell):
+    """For `fit(on_step=...)`: a line every TELL_EVERY seconds. `run_workers` reads these lines."""
+    last = time.monotonic()
+
+    def told(step: int, record: dict) -> None:
+        nonlocal last
+        if time.monotonic() - last > TELL_EVERY or step == steps:
+            last = time.monotonic()
+            tell(f"{cell.name}: step {step} of {steps}, loss {record['total']:.3f}")
+
+    return told
 
 
 def tiny(experiment: Experiment) -> Experiment:
@@ -576,63 +698,117 @@ def tiny(experiment: Experiment) -> Experiment:
         experiment,
         arms={arm: seeds[:1] for arm, seeds in experiment.arms.items()},
         network=_small,
-        training=replace(experiment.training, steps=2, batch_size=2, crop=64, warmup=1, mixed_precision="no"),
+        training=replace(
+            experiment.training, steps=2, batch_size=2, crop=64, warmup=1, mixed_precision="no", save_every=1
+        ),
         options={**experiment.options, "count": 4} if experiment.sweeps else experiment.options,
         sweeps={dial: levels[:2] for dial, levels in experiment.sweeps.items()},
         longest_side=64 if experiment.longest_side else None,
         images=2,
+        rehearsal=True,
     )
 
 
-def run_workers(command: Sequence[str], jobs: int, todo: Sequence[Path], work: Path, progress: bool = True) -> None:
+def usual_jobs() -> int:
+    """How many cells to train at once on this machine: one a GPU, without one at most four (memory), one a core."""
+    if torch.backends.mps.is_available():
+        return 1
+    return torch.cuda.device_count() or min(4, os.cpu_count() or 1)
+
+
+def run_workers(
+    command: Sequence[str],
+    jobs: int,
+    experiment: Experiment,
+    cells: Sequence[Cell],
+    out: Path,
+    work: Path,
+    progress: bool = True,
+) -> None:
     """Run `command` in several processes at once and show how far they are, until all have ended.
 
-    Each process gets an equal share of the CPU threads and, where there are GPUs, one of them in turn.
+    Where there are GPUs each process gets one of them in turn.
 
     Args:
         command: the words of a command that works through the cells.
         jobs: how many processes.
-        todo: result files that are wanted.
+        experiment, cells: what is run.
+        out: folder in which the results appear.
         work: folder for the processes' logs.
-        progress: show a bar.
+        progress: show a bar; otherwise a line for each finished cell.
 
     Raises:
-        ValueError: some results are missing at the end, with the last words of a log.
-        KeyboardInterrupt: Ctrl-C; the processes are stopped first. Cells go on from their last saved state.
+        ValueError: some results are missing at the end, with what a process said last.
+        KeyboardInterrupt: Ctrl-C or a plain `kill`; the processes are stopped first. Cells go on from their last state.
     """
     from tqdm.auto import tqdm
 
     work.mkdir(parents=True, exist_ok=True)
-    gpus = torch.cuda.device_count()
+    todo = {c.name: training_of(experiment, c).steps for c in cells if not (out / f"{c.name}.json").exists()}
     logs = [work / f"worker-{i}.log" for i in range(jobs)]
-    workers = []
+    before = [log.stat().st_size if log.exists() else 0 for log in logs]  # logs of earlier runs are kept
+    workers: list[subprocess.Popen] = []
+
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    restore = signal.signal(signal.SIGTERM, interrupt)
+    layout = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
     try:
-        for i, log in enumerate(logs):
-            env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-            if gpus:
-                env["CUDA_VISIBLE_DEVICES"] = str(i % gpus)
-            with log.open("w", encoding="utf-8") as file:
+        for log, gpu in zip(logs, _gpus(jobs), strict=True):
+            env = {**os.environ, "PYTHONUNBUFFERED": "1", **gpu}
+            with log.open("a", encoding="utf-8") as file:
                 workers.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env))
-        with tqdm(total=len(todo), desc="cells", unit="cell", disable=not progress) as bar:
+        with tqdm(total=sum(todo.values()), bar_format=layout, disable=not progress) as bar:
+            missing = set(todo)
             while True:
                 running = any(worker.poll() is None for worker in workers)
-                done = sum(path.exists() for path in todo)
-                bar.update(done - bar.n)
+                last = [_last_line(*log) for log in zip(logs, before, strict=True)]
+                new = {name for name in missing if (out / f"{name}.json").exists()}
+                missing -= new
+                if new and not progress:
+                    print(f"{len(todo) - len(missing)} of {len(todo)} cells done: {', '.join(sorted(new))}", flush=True)
+                steps = {m[1]: int(m[2]) for m in map(_STEP.match, last) if m and m[1] in missing}
+                bar.n = sum(todo[name] for name in todo if name not in missing) + sum(steps.values())
+                bar.set_description_str(f"{len(todo) - len(missing)}/{len(todo)} cells", refresh=False)
+                bar.set_postfix_str("; ".join(line[:45] for line in last if line))
                 if not running:
                     break
-                time.sleep(0.5)
+                time.sleep(LOOK_EVERY)
     finally:
+        signal.signal(signal.SIGTERM, restore)
         for worker in workers:
             if worker.poll() is None:
                 worker.terminate()
         for worker in workers:
             worker.wait()
-    missing = [path.stem for path in todo if not path.exists()]
     if missing:
-        last = next((words for words in map(_last_line, logs) if words), "no word in the logs")
-        raise ValueError(f"{len(missing)} of {len(todo)} cells have no result ({missing[0]} first): {last}")
+        first = next(c.name for c in cells if c.name in missing)
+        told = [_end(worker.returncode, line) for worker, line in zip(workers, last, strict=True) if worker.returncode]
+        reason = told[0] if told else f"see {logs[0]}"
+        raise ValueError(f"{len(missing)} of {len(todo)} cells have no result, {first} among them: {reason}")
 
 
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("error: ") if lines else ""
+_STEP = re.compile(r"(\S+): step (\d+) of ")
+
+
+def _gpus(jobs: int) -> list[dict[str, str]]:
+    """Environment of each worker: the GPU it may see, of those that this process may see."""
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    return [{"CUDA_VISIBLE_DEVICES": visible.split(",")[i % count]} if count else {} for i in range(jobs)]
+
+
+def _last_line(log: Path, start: int) -> str:
+    """Last line that is not blank, of what was written since the log had `start` bytes."""
+    with log.open("rb") as file:
+        file.seek(max(start, log.stat().st_size - 4000))
+        lines = [line.strip() for line in file.read().decode("utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")
+
+
+def _end(code: int, line: str) -> str:
+    """Why a worker ended, in words."""
+    if code < 0:
+        return f"a worker was killed by signal {-code} (too little memory?); the same command goes on."
+    return line.removeprefix("error: ")

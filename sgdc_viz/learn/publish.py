@@ -59,13 +59,13 @@ def publish(run: Path, name: str, command: str, test: Dataset, assets: Path, not
                 changed = evaluate(model, test, progress=True)
             difference = {m: paired_difference(changed["images"], result["images"], m) for m in METRICS}
             controls[control] = {"summary": changed["summary"], "difference": difference}
-    metrics = _rounded({"summary": result["summary"], "controls": controls, "data": test.describe()})
+    metrics = for_json({"summary": result["summary"], "controls": controls, "data": test.describe()})
     save_checkpoint(assets / f"{name}.safetensors", model, metrics=metrics)
     (assets / f"{name}.md").write_text(card(model, name, command, metrics, note), encoding="utf-8")
 
     path = assets / RESULTS_FILE
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    results[name] = {"command": command, **metrics, "images": _rounded(result["images"])}
+    results[name] = {"command": command, **metrics, "images": for_json(result["images"])}
     path.write_text(json.dumps(results, indent=0, allow_nan=False), encoding="utf-8")
     return results
 
@@ -152,14 +152,14 @@ def card(model: SGDCNet, name: str, command: str, metrics: dict, note: str) -> s
     return "\n".join(lines) + "\n"
 
 
-def _rounded(value):
-    """Six digits are enough, and JSON knows no NaN."""
+def for_json(value, digits: int | None = 6):
+    """The same with floats rounded to some digits (None: as they are) and NaN and infinity as None: JSON knows none."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return {key: for_json(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [for_json(item, digits) for item in value]
     if isinstance(value, float):
-        return round(value, 6) if np.isfinite(value) else None
+        return None if not np.isfinite(value) else value if digits is None else round(value, digits)
     return value
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgdc_viz.data import Dataset, Sample
 from sgdc_viz.data.transforms import Augmentation, random_window, to_scale, to_tensor
@@ -35,7 +36,7 @@ class TrainConfig:
 
     Attributes:
         steps: optimizer steps.
-        batch_size: windows per step, over all processes together.
+        batch_size: windows per step, over all processes together; each gets the same number of them.
         crop: side of the square training window in pixels, a multiple of 32.
         longest_side: scale images to this longest side first (None: keep their pixels). Goes into the checkpoint.
         learning_rate: peak rate of AdamW: linear warm-up, then half a cosine down to zero.
@@ -103,6 +104,17 @@ def fit(
 ) -> list[dict]:
     """Train `model` in place, on a GPU when there is one.
 
+    Under a launcher of several processes (accelerate launch, torchrun) all of them call this alike, each trains on its
+    share of every batch, and all end with the same weights. These are not quite those of one process:
+
+    - On GPUs BatchNorm sees the whole batch (SyncBatchNorm). On CPUs, where torch has no such thing, each process
+      normalises its share alone, and the running statistics are those of the first one.
+    - Soft Dice and the class balance of the edge loss are averages over the shares.
+
+    Measured with two CPU processes: without these two differences (BatchNorm held fixed, no edge loss) all weights
+    agree to 2e-7 after 16 steps. With them the first losses agree to 0.2 %, and a training on drawn shapes (200 steps
+    of 8 windows, two seeds) ended 0.015 higher and 0.014 lower in surface Dice, about as far apart as two seeds are.
+
     Args:
         model: an SGDCNet.
         train: a data set (see `sgdc_viz.data.open_dataset`) or a list of samples.
@@ -122,17 +134,23 @@ def fit(
         "val_nsd1" where a validation was made.
 
     Raises:
-        ValueError: settings that do not fit, fp16 on a CPU, steps to keep that the run does not have or that a resumed
-            run has passed without keeping them, or a loss that is not finite (the last saved state is kept).
+        ValueError: settings that do not fit, fp16 on a CPU, a batch that the processes cannot share evenly, steps to
+            keep that the run does not have or that a resumed run has passed without keeping them, or a loss that is not
+            finite (the last saved state is kept).
         FileExistsError: `out` holds another run's state and resume is False.
     """
-    from accelerate.utils import set_seed
+    from accelerate.utils import broadcast, set_seed
     from tqdm.auto import tqdm
 
     config = config or TrainConfig()
     if len(train) == 0:
         raise ValueError("the training set holds no image.")
-    accelerator = _accelerator(config.mixed_precision, cpu)
+    accelerator = _accelerator(config.mixed_precision, cpu, guided=model.config.kernel_source == "structure")
+    if config.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"batch_size={config.batch_size} cannot be shared evenly by {accelerator.num_processes} processes: take a "
+            "multiple of their number."
+        )
     folder = Path(out) if out is not None else None
     keep = _check_keep(keep, config.steps, folder)
     optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
@@ -151,6 +169,8 @@ def fit(
     described = _describe(train, config, model)
     samples = _Scaled(train, config.longest_side)
     augment = Augmentation(config.crop, described["kind"]) if config.augment else None
+    together = accelerator.num_processes > 1
+    replaced = _share_batch_norm(model.to(accelerator.device)) if together and accelerator.device.type != "cpu" else {}
     net, optimizer = accelerator.prepare(model, optimizer)
     main = accelerator.is_main_process
     score = _last_score(history)
@@ -202,8 +222,11 @@ def fit(
                     break
     finally:
         accelerator.unwrap_model(net, keep_fp32_wrapper=False)  # accelerate had wrapped model.forward
+        _put_back(model, replaced)
         model.eval()
 
+    for buffer in model.buffers() if together else ():
+        broadcast(buffer)  # on CPUs each process kept running statistics of its own share: the first one's count
     training = {"config": asdict(config), "step": step, "loss": _recent(history)}
     model.info = CheckpointInfo("trained", model.config, described, {}, training)
     if folder is not None and main:
@@ -233,13 +256,28 @@ def _keep_checkpoint(
     save_checkpoint(kept_path(folder, step), model, data=described, metrics={}, training=training)
 
 
-def _accelerator(mixed_precision: str, cpu: bool):
+def several_processes() -> bool:
+    """Whether a launcher (accelerate launch, torchrun, mpirun) started this process together with others."""
+    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return any(int(os.environ.get(name) or 1) > 1 for name in sizes)
+
+
+def processes(cpu: bool = False):
+    """Accelerate's view of the processes that work together: itself only, or all that a launcher started."""
+    from accelerate import PartialState
+
+    # Without a GPU accelerate takes each process for the only one, unless it is told to stay on the CPU.
+    return PartialState(cpu=cpu or (several_processes() and not torch.cuda.is_available()))
+
+
+def _accelerator(mixed_precision: str, cpu: bool, guided: bool):
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
+    processes(cpu)
     AcceleratorState._reset_state()  # it is one per process: let a second fit choose another precision
-    # Arms other than "structure" leave proj_guidance without a gradient.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    # Arms other than "structure" leave the guidance path without a gradient.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=not guided)
     accelerator = Accelerator(mixed_precision=mixed_precision, cpu=cpu, kwargs_handlers=[unused])
     if mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ValueError(
@@ -247,6 +285,20 @@ def _accelerator(mixed_precision: str, cpu: bool):
             "use 'bf16' or 'no'."
         )
     return accelerator
+
+
+def _share_batch_norm(model: nn.Module) -> dict[str, nn.Module]:
+    """Let BatchNorm see the batches of all processes. Returns the layers that were replaced, by name."""
+    own = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)  # keeps the parameters, which the optimizer already knows
+    return own
+
+
+def _put_back(model: nn.Module, layers: dict[str, nn.Module]) -> None:
+    for name, layer in layers.items():
+        layer.load_state_dict(model.get_submodule(name).state_dict())
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, layer)
 
 
 def _due(every: int, step: int, last: int) -> bool:
