@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from sgdc_viz import assets_dir
-from sgdc_viz.learn.experiment import ARMS, DECLARED, EXPERIMENTS, MAIN, read_results
+from sgdc_viz.learn.experiment import ARMS, DECLARED, EXPERIMENTS, read_results
 from sgdc_viz.learn.metrics import METRICS
 from sgdc_viz.learn.publish import NAMES, for_json
 from sgdc_viz.learn.statistics import Difference, hierarchical_bootstrap
@@ -50,6 +50,8 @@ MORE = {
     "guided - pooled, decoder without skips": ("structure-no-skips", "pooled-8-no-skips"),
     "guided - per pixel, decoder without skips": ("structure-no-skips", "semantic-no-skips"),
 }
+# Further trainings on the drawn shapes: ending of the arms' names -> what is different.
+VARIANTS = {"-no-skips": "decoder without skips", "-long": "three times the steps"}
 WITHIN = {"guidance zeroed": "guidance set to zero", "guidance shuffled": "guidance at wrong pixels"}
 
 # What the paper says (Shi et al., MIDL 2026, arXiv 2602.23496), and what it was measured with.
@@ -193,7 +195,7 @@ def images_by_kind(results: Sequence[dict]) -> dict:
 def dose(results: Sequence[dict], suffix: str = "") -> dict:
     """Gain of guidance over each pooling, level by level of each dial: dial -> {"levels", "means", "gain"}.
 
-    suffix: of the arms that are compared, "-long" for those that were trained longer.
+    suffix: of the names of the arms that are compared, see VARIANTS.
     """
     told = {}
     columns = results[0]["images"]
@@ -252,7 +254,7 @@ def summarise(folder: Path) -> dict:
         results = read_results(folder / name)
         if results:
             experiments[name] = summarise_experiment(results)
-            for suffix in ("", "-long") if EXPERIMENTS[name].sweeps else ():
+            for suffix in ("", *VARIANTS) if EXPERIMENTS[name].sweeps else ():
                 told = dose(results, suffix)
                 if told and all({"semantic", "pooled-8"} <= values["gain"].keys() for values in told.values()):
                     doses[name + suffix] = told
@@ -403,9 +405,11 @@ def sentence(summary: dict, name: str, contrast: str = "guided - pooled") -> str
         return f"On {TITLES[name]}, {first} and {second} were not compared."
     low, high = points(wide["low"]), points(wide["high"])
     if values["verdict"] == "undecided":
+        seeds = values["nsd1"]["by_seed"]
         return (
             f"On {TITLES[name]} it is undecided whether {first} or {second} are better: the difference in surface "
-            f"Dice at 1 px lies between {low} and {high} points."
+            f"Dice at 1 px lies between {low} and {high} points ({len(seeds)} seeds ran from {points(min(seeds))} to "
+            f"{points(max(seeds))})."
         )
     ahead, behind = (first, second) if values["verdict"] == "first" else (second, first)
     ends = sorted((abs(wide["low"]), abs(wide["high"])))
@@ -422,6 +426,34 @@ def sentences(summary: dict) -> str:
         for name in summary["experiments"]
         for contrast in summary["declared"]["contrasts"]
     )
+
+
+def regime(summary: dict) -> str:
+    """What a student may repeat about guided against pooled, from the verdicts alone."""
+    told = summary["experiments"]
+    verdicts = {name: told[name]["contrasts"]["guided - pooled"]["verdict"] for name in told}
+    lists = {v: [TITLES[n] for n, own in verdicts.items() if own == v] for v in ("first", "second", "undecided")}
+    parts = []
+    for verdict, words in (
+        ("first", "guided kernels drew better borders"),
+        ("second", "pooled kernels drew better borders"),
+    ):
+        if lists[verdict]:
+            parts.append(f"On {_and(lists[verdict])}, {words}.")
+    if lists["undecided"]:
+        gap = {n: told[n]["contrasts"]["guided - pooled"]["nsd1"] for n, own in verdicts.items() if own == "undecided"}
+        if all(max(d["by_seed"]) - min(d["by_seed"]) > 2 * abs(d["mean"]) for d in gap.values()):
+            parts.append(
+                f"On {_and(lists['undecided'])}, training again with another seed moved the border more than "
+                "switching from pooled to guided kernels did: one training of each proves nothing."
+            )
+        else:
+            parts.append(f"On {_and(lists['undecided'])}, these trainings cannot tell.")
+    return " ".join(parts)
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def levels_told(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> dict[str, dict[str, list[float]]]:
@@ -472,7 +504,7 @@ def contrast_figure(summary: dict) -> Figure:
 def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), name: str = "shapes") -> Figure:
     """Above: surface Dice of some arms against each dial. Below: what guidance gains over each of them.
 
-    name: "shapes", or "shapes-long" for the longer trainings.
+    name: "shapes", or with an ending of VARIANTS.
     """
     shown = ("structure", *arms)
     values, gains = [], []
@@ -499,7 +531,7 @@ def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), n
     message = dose_sentence(summary, name)
     return Figure(
         name="dose", title="Dose and response: gain of guidance against what is in the image", message=message,
-        summary=f"Drawn shapes, one dial turned at a time, networks of {_dose_steps(summary, name)} steps. Below, "
+        summary=f"Drawn shapes, one dial turned at a time, networks of {dose_setting(summary, name)}. Below, "
         "bands are 95 % intervals over seeds and images, each for one level alone. p: side of a pooled block in "
         "feature pixels.",
         alt=message, rows=("", ""), columns=(Column(""),) * len(doses),
@@ -508,9 +540,12 @@ def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), n
     )  # fmt: skip
 
 
-def _dose_steps(summary: dict, name: str) -> int:
-    experiment, _, long = name.partition("-")
-    return summary["experiments"][experiment]["arms"]["structure-long" if long else "structure"]["steps"]
+def dose_setting(summary: dict, name: str) -> str:
+    """Which networks a dose figure is of, such as "400 steps, decoder without skips"."""
+    experiment, _, variant = name.partition("-")
+    ending = f"-{variant}" if variant else ""
+    steps = summary["experiments"][experiment]["arms"][f"structure{ending}"]["steps"]
+    return f"{steps} steps" + (f", {VARIANTS[ending]}" if ending == "-no-skips" else "")
 
 
 def _gains_in_words(summary: dict, dial: str, arms: Sequence[str], name: str) -> str:
@@ -543,8 +578,8 @@ def arm_figure(summary: dict, name: str) -> Figure:
     for metric in (DECLARED["primary"], DECLARED["secondary"]):
         entries = [
             Effect(arm["what"], *(100 * arm["guided minus this"][metric][k] for k in ("mean", "low", "high")),
-                   control=key not in MAIN)
-            for key, arm in told["arms"].items()
+                   control=arm["guided minus this"][metric]["low"] <= 0 <= arm["guided minus this"][metric]["high"])
+            for arm in told["arms"].values()
             if arm.get("guided minus this", {}).get(metric)
         ]  # fmt: skip
         alt = f"Guided minus each arm on {TITLES[name]}, {NAMES[metric]}: " + "; ".join(
@@ -554,7 +589,7 @@ def arm_figure(summary: dict, name: str) -> Figure:
                              zero="no difference"))  # fmt: skip
     return Figure(
         name=f"arms-{name}", title=f"Guided minus each other arm: {TITLES[name]}",
-        message="Right of 0: the guided network is better than this arm. A line across 0 is undecided.",
+        message="Right of 0: the guided network is better than this arm. Hollow, across 0: undecided.",
         summary="Means over seeds and images; 95 % intervals over both, each for one comparison alone (exploratory).",
         alt=sentence(summary, name), rows=(), columns=(), cells=(), strip=tuple(strip),
     )  # fmt: skip
@@ -571,15 +606,19 @@ def figures(summary: dict) -> dict[str, Figure]:
         others = [arm for arm in DOSE_ARMS if arm not in ("semantic", "pooled-8")]
         if all(arm in values["gain"] for values in told.values() for arm in others):
             made["dose-of-pooling"] = dose_figure(summary, others, name)
-    compared = [n for n, told in summary["experiments"].items() if {"structure"} < told["arms"].keys()]
+    compared = [
+        name
+        for name, told in summary["experiments"].items()
+        if any(arm.get("guided minus this", {}).get("nsd1") for arm in told["arms"].values())
+    ]
     return made | {f"arms-{name}": arm_figure(summary, name) for name in compared}
 
 
 def readme_part(summary: dict) -> str:
     """What the README says, between its marks."""
-    lines = [sentence(summary, name) for name in summary["experiments"]]
+    lines = [f"- {sentence(summary, name)}" for name in summary["experiments"]]
     return "\n".join([
-        " ".join(lines), "",
+        f"**{regime(summary)}**", "", *lines, "",
         "![The declared comparisons as points with intervals](assets/evidence/contrasts.png)", "",
         contrast_table(summary),
     ])  # fmt: skip
@@ -601,7 +640,8 @@ def page(summary: dict) -> str:
         f"- {declared['rule']}\n"
         "- Nothing was tuned on the test images, and the last step of each training counts, whatever its score.",
         "## The nine comparisons",
-        " ".join(sentence(summary, name, c) for name in experiments for c in declared["contrasts"]),
+        f"**{regime(summary)}**",
+        sentences(summary),
         "![The declared comparisons as points with intervals](contrasts.png)",
         contrast_table(summary),
         "## Does the trained network use its guidance?",
@@ -618,7 +658,7 @@ def page(summary: dict) -> str:
     for name in summary["dose"]:
         file = name.replace("shapes", "dose")
         parts += [
-            f"Networks of {_dose_steps(summary, name)} steps. {dose_sentence(summary, name)}",
+            f"Networks of {dose_setting(summary, name)}. {dose_sentence(summary, name)}",
             f"![Gain of guidance against the four dials]({file}.png)",
             *(["![The same for further sizes of the pooled block](dose-of-pooling.png)"] if name == "shapes" else []),
             dose_table(summary, name),

@@ -92,6 +92,18 @@ def test_each_sentence_is_as_strong_as_its_interval(told):
             assert wide["low"] < narrow["low"] < narrow["high"] < wide["high"]
 
 
+def test_the_regime_says_who_was_better_and_where_nobody_knows(told):
+    words = evidence.regime(told)
+    assert "On drawn shapes, guided kernels drew better borders." in words
+    assert "On real skin lesions, pooled kernels drew better borders." in words
+    assert "On real nuclei, training again with another seed moved the border more" in words
+    changed = copy.deepcopy(told)
+    changed["experiments"]["nuclei"]["contrasts"]["guided - pooled"]["nsd1"] |= {
+        "mean": 0.01, "by_seed": [0.009, 0.011],
+    }  # fmt: skip
+    assert "On real nuclei, these trainings cannot tell." in evidence.regime(changed)
+
+
 def test_an_interval_that_leaves_out_0_only_before_the_correction_decides_nothing(told):
     changed = copy.deepcopy(told)
     values = changed["experiments"]["nuclei"]["contrasts"]["guided - pooled"]

@@ -225,7 +225,7 @@ def plot_svg(plot: Plot) -> str:
     if plot.level and y0 <= 0 <= y1:
         v = float(place(x0, 0)[1])
         parts.append(f'<path class="sg-zero" d="M{LEFT} {v:.1f}H{WIDE - RIGHT}"/>')
-        parts.append(_text(WIDE - RIGHT - 2, v - 4, plot.level, "end", "sg-name"))
+        parts.append(_text(WIDE - RIGHT - 2, v + 11, plot.level, "end", "sg-name"))
     for s in plot.series:
         parts.append(_line_svg(s, place))
     parts.append(_text((LEFT + WIDE - RIGHT) / 2, HIGH - 8, plot.x_label, "middle"))
@@ -333,7 +333,7 @@ def draw_plot(ax, plot: Plot) -> None:
                     textcoords="offset points", size=6.5, ha="right" if late else "left", va="top")  # fmt: skip
     if plot.level and plot.y_range[0] <= 0 <= plot.y_range[1]:
         ax.axhline(0, color="black", linewidth=0.9)
-        ax.annotate(plot.level, (1, 0), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
+        ax.annotate(plot.level, (1, 0), xycoords=("axes fraction", "data"), xytext=(-2, -8), textcoords="offset points",
                     size=6.5, ha="right")  # fmt: skip
     for s in plot.series:
         colour, _, dashes, marker = SERIES[s.style]
