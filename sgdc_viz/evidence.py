@@ -685,7 +685,10 @@ def page(summary: dict) -> str:
         "```\npython -m sgdc_viz experiment shapes\n"
         "python -m sgdc_viz experiment nuclei --root stage1_train.zip\n"
         "python -m sgdc_viz experiment dermoscopy --root isic2017\n```",
-        "Each goes on where it was stopped. `--cell structure-seed0 --again --out assets/evidence/shapes --threads 1` "
+        "Each goes on where it was stopped; `--list` prints the grid and what is done, `--jobs` says how many cells to "
+        "train at a time (one a GPU where there are several), and `accelerate launch --multi_gpu --num_processes 2 -m "
+        "sgdc_viz experiment ...` trains each cell on two GPUs together. "
+        "`--cell structure-seed0 --again --out assets/evidence/shapes --threads 1` "
         "trains one cell anew and compares it with the file. " + TOLERANCE,
     ]
     return "\n\n".join(parts) + "\n"
