@@ -96,7 +96,7 @@ def test_the_regime_says_who_was_better_and_where_nobody_knows(told):
     words = evidence.regime(told)
     assert "On drawn shapes, guided kernels drew better borders." in words
     assert "On real skin lesions, pooled kernels drew better borders." in words
-    assert "On real nuclei, training again with another seed moved the border more" in words
+    assert "On real nuclei, the difference between guided and pooled kernels changed more from one training" in words
     changed = copy.deepcopy(told)
     changed["experiments"]["nuclei"]["contrasts"]["guided - pooled"]["nsd1"] |= {
         "mean": 0.01, "by_seed": [0.009, 0.011],
@@ -140,6 +140,16 @@ def test_figures_tell_their_conclusion_and_compared_axes_agree(told):
         assert len({plot.y_range for plot in row}) == 1
     assert sentence(told, "nuclei") in made["contrasts"].alt
     assert len(made["contrasts"].strip[0].entries) == 9
+
+
+def test_seeds_needed_is_what_a_simulation_says():
+    rng, spread = np.random.default_rng(0), 0.012
+    needed = evidence.seeds_needed(spread * np.array([-1.0, 1.0]) / np.sqrt(2))  # their standard deviation is `spread`
+    assert needed == 12
+    draws = rng.normal(0.01, spread, (4000, needed))
+    seen = draws.mean(1) / (draws.std(1, ddof=1) / np.sqrt(needed)) > 2.2  # Student's with 11 degrees of freedom
+    assert 0.7 < seen.mean() < 0.85
+    assert evidence.seeds_needed([0.01, 0.01]) == 2
 
 
 def test_points():

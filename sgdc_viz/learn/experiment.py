@@ -104,6 +104,13 @@ ARMS = {
         Arm("structure-no-skips", "guided, decoder without skips", {"skips": False}),
         Arm("semantic-no-skips", "per pixel, decoder without skips", {"kernel_source": "semantic", "skips": False}),
         Arm("pooled-8-no-skips", "pooled 8, decoder without skips", {**_pooled(8).network, "skips": False}),
+        Arm(
+            "edges-off-no-skips",
+            "guided, no skips, boundary branch not supervised",
+            {"skips": False},
+            {"edge_weight": 0.0},
+        ),
+        Arm("shuffled-no-skips", "guided, no skips, guidance at wrong pixels", {"skips": False}, shuffled=True),
     )
 }
 MAIN = ("structure", "semantic", "pooled-8", "global", "dyconv", "idconv", "plain")
@@ -201,6 +208,7 @@ EXPERIMENTS = {
             _grid(
                 (("structure", "semantic", "pooled-2", "pooled-4", "pooled-8", "pooled-16", "global"), range(5)),
                 (("structure-no-skips", "semantic-no-skips", "pooled-8-no-skips"), range(3)),
+                (("edges-off-no-skips", "shuffled-no-skips"), range(3)),
                 (("structure-long", "semantic-long", "pooled-8-long"), range(5)),
                 (CHANGES, range(3)),
                 (("dyconv", "idconv", "plain"), range(3)),
@@ -224,6 +232,7 @@ EXPERIMENTS = {
                 (MAIN, range(5)),
                 (CHANGES, range(3)),
                 (("layer-scale-1", "edge-width-1"), range(3)),
+                (("structure-no-skips", "semantic-no-skips", "pooled-8-no-skips"), range(3)),
                 (("structure-long", "semantic-long", "pooled-8-long"), range(3)),
             ),
             TrainConfig(steps=400, crop=96, validate_every=0),
