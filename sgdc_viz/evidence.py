@@ -50,6 +50,9 @@ MORE = {
     "per pixel - pooled, three times the steps": ("semantic-long", "pooled-8-long"),
     "guided - pooled, decoder without skips": ("structure-no-skips", "pooled-8-no-skips"),
     "guided - per pixel, decoder without skips": ("structure-no-skips", "semantic-no-skips"),
+    "guided - guided at wrong pixels, decoder without skips": ("structure-no-skips", "shuffled-no-skips"),
+    "guided - guided without edge supervision, decoder without skips": ("structure-no-skips", "edges-off-no-skips"),
+    "guided without skips - guided": ("structure-no-skips", "structure"),
 }
 # Further trainings on the drawn shapes: ending of the arms' names -> what is different.
 VARIANTS = {"-no-skips": "decoder without skips", "-long": "three times the steps"}
@@ -471,7 +474,45 @@ def regime(summary: dict) -> str:
             )
         else:
             parts.append(f"On {_and(lists['undecided'])}, these trainings cannot tell.")
-    return " ".join(parts)
+    return " ".join([*parts, *([without_skips(summary)] if without_skips(summary) else [])])
+
+
+def without_skips(summary: dict) -> str:
+    """What guidance is worth where the decoder has no other way to fine features; "" where that was not run."""
+    gains = {
+        name: told["more"]["guided - pooled, decoder without skips"]["nsd1"]
+        for name, told in summary["experiments"].items()
+        if "guided - pooled, decoder without skips" in told["more"]
+    }
+    worth = {name: gain for name, gain in gains.items() if gain["low"] > 0}
+    if not gains or worth.keys() != gains.keys():
+        return ""
+    told = []
+    for name, gain in worth.items():
+        told.append(f"{points(gain['low'], False)} to {points(gain['high'], False)} points on {TITLES[name]}")
+    return (
+        "Cut the decoder's skips, so that fine features reach it through the guidance alone, and guided kernels are "
+        f"ahead by {_and(told)} (95 %, exploratory): guidance is a way for detail, and it pays where there is no other."
+        + _its_controls(summary)
+    )
+
+
+def _its_controls(summary: dict, name: str = "shapes") -> str:
+    """The same without skips, with the guidance at wrong pixels and with the edges unsupervised; "" if not run."""
+    more = summary["experiments"][name]["more"] if name in summary["experiments"] else {}
+    pairs = [
+        f"guided - guided {what}, decoder without skips" for what in ("at wrong pixels", "without edge supervision")
+    ]
+    if not all(pair in more for pair in pairs):
+        return ""
+    wrong, unsupervised = (more[pair]["nsd1"] for pair in pairs)
+    ends = [(points(d["low"], d["low"] < 0), points(d["high"], d["low"] < 0)) for d in (wrong, unsupervised)]
+    if wrong["low"] <= 0:
+        return ""
+    adds = f"supervising the edges adds {ends[1][0]} to {ends[1][1]}"
+    if unsupervised["low"] <= 0 <= unsupervised["high"]:
+        adds = f"whether supervising the edges adds to it is undecided ({ends[1][0]} to {ends[1][1]})"
+    return f" At wrong pixels guidance loses {ends[0][0]} to {ends[0][1]} points there; {adds}."
 
 
 def _and(words: Sequence[str]) -> str:
@@ -521,6 +562,42 @@ def contrast_figure(summary: dict) -> Figure:
         summary="Means over test images and seeds; the lines are intervals over both.", alt=" ".join(told),
         rows=(), columns=(), cells=(), strip=tuple(strip),
     )  # fmt: skip
+
+
+def regime_figure(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> Figure:
+    """Gain of guidance over one pooling against each dial, in networks with and without skips: the whole story."""
+    lines = {"decoder with skips (as everywhere else)": name, "decoder without skips": f"{name}-no-skips"}
+    spans, plots = [], []
+    for dial in summary["dose"][name]:
+        series = []
+        for i, (label, variant) in enumerate(lines.items()):
+            gain = summary["dose"][variant][dial]["gain"][arm]
+            mean, low, high = (100 * np.array([g[key] for g in gain]) for key in ("mean", "low", "high"))
+            series.append(Series(label, np.arange(len(gain), dtype=float), mean, (1, 0)[i], low, high))
+            spans += [low, high]
+        plots.append((dial, tuple(series)))
+    strip = tuple(
+        Plot(
+            "", series, DIALS[dial], "gain of guidance (points)", padded_range(*spans),
+            f"Gain of guidance over pooled kernels against {DIALS[dial]}: with skips {_list(series[0].y)}; "
+            f"without skips {_list(series[1].y)}.",
+            ticks=tuple((float(i), f"{level:g}") for i, level in enumerate(summary["dose"][name][dial]["levels"])),
+            level="no gain",
+        )
+        for dial, series in plots
+    )  # fmt: skip
+    return Figure(
+        name="regime", title="When does guidance pay? Where fine detail has no other way",
+        message=without_skips(summary),
+        summary=f"Drawn shapes, {dose_setting(summary, name)}: surface Dice at 1 px of guided minus pooled kernels "
+        f"({DOSE_NAMES[arm]}), one dial turned at a time. Bands: 95 % intervals over seeds and images, each for one "
+        "level alone.", alt=regime(summary), rows=(), columns=(), cells=(), strip=strip,
+        legend=tuple((f"series-{(1, 0)[i]}", label) for i, label in enumerate(lines)),
+    )  # fmt: skip
+
+
+def _list(values: np.ndarray) -> str:
+    return ", ".join(f"{v:+.1f}" for v in values)
 
 
 def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), name: str = "shapes") -> Figure:
@@ -623,6 +700,8 @@ def arm_figure(summary: dict, name: str) -> Figure:
 def figures(summary: dict) -> dict[str, Figure]:
     """File name without suffix -> figure."""
     made = {"contrasts": contrast_figure(summary)}
+    if _has_regime(summary):
+        made["regime"] = regime_figure(summary)
     for name, told in summary["dose"].items():
         made[name.replace("shapes", "dose")] = dose_figure(summary, name=name)
         others = [arm for arm in DOSE_ARMS if arm not in ("semantic", "pooled-8")]
@@ -636,12 +715,17 @@ def figures(summary: dict) -> dict[str, Figure]:
     return made | {f"arms-{name}": arm_figure(summary, name) for name in compared}
 
 
+def _has_regime(summary: dict) -> bool:
+    return {"shapes", "shapes-no-skips"} <= summary["dose"].keys()
+
+
 def readme_part(summary: dict) -> str:
     """What the README says, between its marks."""
     lines = [f"- {sentence(summary, name)}" for name in summary["experiments"]]
     return "\n".join([
         f"**{regime(summary)}**", "", *lines, "",
         "![The declared comparisons as points with intervals](assets/evidence/contrasts.png)", "",
+        *(["![Gain of guidance with and without skips](assets/evidence/regime.png)", ""] * _has_regime(summary)),
         contrast_table(summary),
     ])  # fmt: skip
 
@@ -677,6 +761,7 @@ def page(summary: dict) -> str:
     if summary["dose"]:
         parts += [
             "## Dose and response",
+            *(["![Gain of guidance with and without skips](regime.png)"] * _has_regime(summary)),
             "One network an arm and seed, trained on drawn shapes, all four dials turned at random; tested with one "
             "dial turned and the others in the middle. Intervals of single levels, not corrected.",
         ]
