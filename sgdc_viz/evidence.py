@@ -321,10 +321,9 @@ def contrast_table(summary: dict, metrics: Sequence[str] = ("iou", "hd95")) -> s
                 f"{TITLES[name]}, {told['images']} images, {seeds} seeds", contrast, change(values["nsd1"]),
                 corrected[corrected.find("[") :] if "[" in corrected else corrected,
                 VERDICTS[values["verdict"]].format(*(SHORT[arm] for arm in pair)),
-                " ".join(points(v) for v in values["nsd1"]["by_seed"]) if values["nsd1"] else "",
                 *(change(values[m], m) for m in metrics),
             ))  # fmt: skip
-    head = ("test images", "difference", "surface Dice at 1 px, 95 %", "for nine comparisons", "so", "seed by seed")
+    head = ("test images", "difference", "surface Dice at 1 px, 95 %", "for nine comparisons", "so")
     return _table((*head, *(NAMES[m] for m in metrics)), rows)
 
 
@@ -448,13 +447,14 @@ def power_table(summary: dict) -> str:
             if values["nsd1"] and pair.startswith("guided - pooled"):
                 seeds = values["nsd1"]["by_seed"]
                 spread = points(float(np.std(seeds, ddof=1)), sign=False)
-                rows.append((TITLES[name], pair, len(seeds), spread, seeds_needed(seeds)))
-    head = ("test images", "difference", "seeds", "standard deviation over seeds", "seeds needed to see 1 point")
+                listed = " ".join(points(seed) for seed in seeds)
+                rows.append((TITLES[name], pair, listed, spread, seeds_needed(seeds)))
+    head = ("test images", "difference", "seed by seed", "standard deviation", "seeds needed to see 1 point")
     return _table(head, rows)
 
 
 def regime(summary: dict) -> str:
-    """What a student may repeat about guided against pooled, from the verdicts alone."""
+    """What a student may repeat about guided against pooled, from the verdicts alone: one or two paragraphs."""
     told = summary["experiments"]
     verdicts = {name: told[name]["contrasts"]["guided - pooled"]["verdict"] for name in told}
     lists = {v: [TITLES[n] for n, own in verdicts.items() if own == v] for v in ("first", "second", "undecided")}
@@ -474,7 +474,7 @@ def regime(summary: dict) -> str:
             )
         else:
             parts.append(f"On {_and(lists['undecided'])}, these trainings cannot tell.")
-    return " ".join([*parts, *([without_skips(summary)] if without_skips(summary) else [])])
+    return "\n\n".join(filter(None, [" ".join(parts), without_skips(summary)]))
 
 
 def without_skips(summary: dict) -> str:
@@ -723,7 +723,7 @@ def readme_part(summary: dict) -> str:
     """What the README says, between its marks."""
     lines = [f"- {sentence(summary, name)}" for name in summary["experiments"]]
     return "\n".join([
-        f"**{regime(summary)}**", "", *lines, "",
+        regime(summary), "", *lines, "",
         "![The declared comparisons as points with intervals](assets/evidence/contrasts.png)", "",
         *(["![Gain of guidance with and without skips](assets/evidence/regime.png)", ""] * _has_regime(summary)),
         contrast_table(summary),
@@ -746,7 +746,7 @@ def page(summary: dict) -> str:
         f"- {declared['rule']}\n"
         "- Nothing was tuned on the test images, and the last step of each training counts, whatever its score.",
         "## The nine comparisons",
-        f"**{regime(summary)}**",
+        regime(summary),
         sentences(summary),
         "![The declared comparisons as points with intervals](contrasts.png)",
         contrast_table(summary),
