@@ -327,7 +327,9 @@ def experiment(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="shapes, nuclei, dermoscopy, paper-isic2016, paper-isic2018, paper-ph2 or paper-conic."
+            metavar="NAME",
+            help="shapes, nuclei, dermoscopy, folder (your own images), paper-isic2016, paper-isic2018, paper-ph2 or "
+            "paper-conic.",
         ),
     ],
     root: Root = None,
@@ -424,6 +426,10 @@ def experiment(
         grid.run_workers(command, jobs, chosen, cells, out, work, bars)
     if _speaks():
         print(f"all {len(cells)} cells are done, their results are in {out}")
+        from sgdc_viz.evidence import report
+
+        for line in report(grid.read_results(out)):
+            print(line)
 
 
 def _speaks() -> bool:

@@ -519,6 +519,21 @@ def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def report(results: Sequence[dict]) -> list[str]:
+    """The three comparisons in the results of one experiment, a line each; those without two seeds are left out."""
+    lines = []
+    for contrast, pair in DECLARED["contrasts"].items():
+        values = {m: compare(results, *pair, m) for m in (DECLARED["primary"], DECLARED["secondary"])}
+        first = values[DECLARED["primary"]]
+        if first is not None:
+            numbers = ", ".join(f"{NAMES[m]} {change(_told(d))}" for m, d in values.items())
+            who = VERDICTS[verdict(first)].format(*(SHORT[arm] for arm in pair))
+            lines.append(
+                f"{contrast}: {numbers} points (95 % over {first.seeds} seeds and {first.images} images): {who}"
+            )
+    return lines
+
+
 def levels_told(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> dict[str, dict[str, list[float]]]:
     """Dial -> {"guided", "other": levels where the 95 % interval (of one level, not corrected) leaves out 0}."""
     told = {}
@@ -813,10 +828,12 @@ TOLERANCE = (
 def _setting(told: dict) -> str:
     tested = f"{told['folds']} folds, each seed tested on one" if told["folds"] else "tested on images of their own"
     side = f", longest side {told['longest_side']} px" if told["longest_side"] else ""
+    sizes = [arm["parameters"] for arm in told["arms"].values()]
+    steps = Counter(arm["steps"] for arm in told["arms"].values()).most_common(1)[0][0]
     return (
         f"{told['question']} {told['train_images']} training and {told['images']} test images{side} ({tested}); "
-        f"batches of {told['batch_size']} windows of {told['crop']} x {told['crop']} px. {told['cells']} of "
-        f"{told['declared_cells']} declared trainings are done."
+        f"{steps} steps of {told['batch_size']} windows of {told['crop']} x {told['crop']} px, {min(sizes):,} to "
+        f"{max(sizes):,} parameters. {told['cells']} of {told['declared_cells']} declared trainings are done."
     )
 
 

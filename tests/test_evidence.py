@@ -145,6 +145,15 @@ def test_guidance_pays_where_the_decoder_has_no_skips(told):
     assert evidence.without_skips(changed) == "" and "skips" not in evidence.regime(changed)
 
 
+def test_a_report_of_any_experiment():
+    lines = evidence.report(made_results("nuclei", ARMS))
+    assert len(lines) == 3 and lines[0].startswith("guided - pooled: surface Dice at 1 px +")
+    assert "(95 % over 5 seeds and 24 images): guided ahead" in lines[0]
+    assert evidence.report(made_results("nuclei", ARMS, seeds=1)) == []
+    (line,) = evidence.report(made_results("nuclei", {"structure": 0.0, "pooled-8": 0.0}))
+    assert line.endswith("undecided")
+
+
 def test_what_was_not_run_is_said(tmp_path):
     put(tmp_path, made_results("nuclei", {"structure": 0.0, "pooled-8": -0.1}))
     told = summarise(tmp_path)
