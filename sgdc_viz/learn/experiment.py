@@ -39,7 +39,7 @@ from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 from .history import SMALL
 from .metrics import summarise
 from .predict import evaluate
-from .publish import changed_guidance, for_json, shuffle_pixels
+from .publish import average_pixels, changed_guidance, for_json, shuffle_pixels
 from .train import STATE_FILE, TrainConfig, fit, processes
 
 DECLARED = {
@@ -53,7 +53,8 @@ DECLARED = {
     "experiments": ("shapes", "nuclei", "dermoscopy"),
     "interval": "Hierarchical bootstrap of the paired differences: seeds are drawn with replacement, and groups of "
     "images with replacement (the same for all seeds drawn; within each fold where seeds have their own images); "
-    "widened to Student's interval where seeds alone differ, see learn/statistics.py.",
+    "widened to Student's interval where seeds alone differ, see learn/statistics.py (added when the first nuclei "
+    "networks had been trained; it makes intervals wider, never narrower).",
     "rule": "A difference is called one if the interval of the primary measure, widened for the nine comparisons "
     "(three contrasts x three experiments, Bonferroni), leaves out 0. Everything else is undecided, and everything "
     "but these nine comparisons is exploratory.",
@@ -112,6 +113,13 @@ ARMS = {
         ),
         Arm("shuffled-no-skips", "guided, no skips, guidance at wrong pixels", {"skips": False}, shuffled=True),
     )
+}
+# Measured on the trained guided networks as well: what is done to what passes which taps of its blocks.
+CONTROLS = {
+    "guidance zeroed": (torch.zeros_like, "guidance"),
+    "guidance shuffled": (shuffle_pixels, "guidance"),
+    "kernels averaged": (average_pixels, "kernels"),
+    "gates averaged": (average_pixels, "gate_static", "gate_dynamic"),
 }
 MAIN = ("structure", "semantic", "pooled-8", "global", "dyconv", "idconv", "plain")
 CHANGES = ("edges-off", "shuffled", "scaled-sobel", "layer-scale-1e-6")
@@ -393,9 +401,9 @@ def run_cell(
         trained = time.perf_counter()
         images = _measure(model, tests)
     controls = {}
-    if cell.arm == "structure":
-        for control, change in (("guidance zeroed", torch.zeros_like), ("guidance shuffled", shuffle_pixels)):
-            with changed_guidance(model, change):
+    if cell.arm in ("structure", "structure-no-skips"):
+        for control, (change, *taps) in CONTROLS.items():
+            with changed_guidance(model, change, taps):
                 controls[control] = _measure(model, tests, described=False)
     if not processes(cpu).is_main_process:
         return {}

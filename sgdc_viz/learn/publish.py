@@ -6,13 +6,13 @@ No number on a card is typed by hand.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgdc_viz.data import Dataset
 from sgdc_viz.nn import SGDC, SGDCNet
@@ -77,11 +77,21 @@ def shuffle_pixels(guidance: Tensor) -> Tensor:
     return flat[..., order].view_as(guidance)
 
 
+def average_pixels(x: Tensor) -> Tensor:
+    """The mean over all pixels at every pixel: [..., h, w] -> [..., h, w]."""
+    return x.mean((-2, -1), keepdim=True).expand_as(x)
+
+
 @contextmanager
-def changed_guidance(model: SGDCNet, change: Callable[[Tensor], Tensor]):
-    """While it lasts, SGDC blocks read `change(guidance)` in place of the guidance, in training too."""
-    taps: list[nn.Module] = [block.guidance for block in model.modules() if isinstance(block, SGDC)]
-    handles = [tap.register_forward_hook(lambda module, args, output: change(output)) for tap in taps]
+def changed_guidance(
+    model: SGDCNet, change: Callable[[Tensor], Tensor], taps: Sequence[str] = ("guidance",)
+) -> Iterator[None]:
+    """While it lasts, SGDC blocks go on with `change(guidance)` in place of the guidance, in training too.
+
+    taps: change what passes these taps instead, such as "kernels" or "gate_static".
+    """
+    places = [getattr(block, tap) for block in model.modules() if isinstance(block, SGDC) for tap in taps]
+    handles = [place.register_forward_hook(lambda module, args, output: change(output)) for place in places]
     try:
         yield
     finally:
