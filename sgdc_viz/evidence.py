@@ -50,13 +50,20 @@ MORE = {
     "per pixel - pooled, three times the steps": ("semantic-long", "pooled-8-long"),
     "guided - pooled, decoder without skips": ("structure-no-skips", "pooled-8-no-skips"),
     "guided - per pixel, decoder without skips": ("structure-no-skips", "semantic-no-skips"),
-    "guided - guided at wrong pixels, decoder without skips": ("structure-no-skips", "shuffled-no-skips"),
+    "guided at wrong pixels - pooled, decoder without skips": ("shuffled-no-skips", "pooled-8-no-skips"),
+    "guided without edge supervision - pooled, decoder without skips": ("edges-off-no-skips", "pooled-8-no-skips"),
     "guided - guided without edge supervision, decoder without skips": ("structure-no-skips", "edges-off-no-skips"),
-    "guided without skips - guided": ("structure-no-skips", "structure"),
+    "guided without skips - guided with skips": ("structure-no-skips", "structure"),
+    "guided without skips - pooled with skips": ("structure-no-skips", "pooled-8"),
 }
 # Further trainings on the drawn shapes: ending of the arms' names -> what is different.
 VARIANTS = {"-no-skips": "decoder without skips", "-long": "three times the steps"}
-WITHIN = {"guidance zeroed": "guidance set to zero", "guidance shuffled": "guidance at wrong pixels"}
+WITHIN = {
+    "guidance zeroed": "guidance set to zero",
+    "guidance shuffled": "guidance at wrong pixels",
+    "kernels averaged": "kernels averaged over the image, gates as they are",
+    "gates averaged": "gates averaged over the image, kernels as they are",
+}
 
 # What the paper says (Shi et al., MIDL 2026, arXiv 2602.23496), and what it was measured with.
 PAPER = {
@@ -107,6 +114,9 @@ def compare(
         difference = np.array(source[metric], float) - np.array(b["images"][metric], float)
         rows.append(difference[chosen])
         groups.append(np.array(a["images"]["group"])[chosen])
+    names = [of[first, seed]["images"]["name"] for seed in seeds]
+    if any(own != names[0] for own in names):  # folds: group 0 of one fold is not group 0 of another
+        groups = [own + 1_000_000 * i for i, own in enumerate(groups)]
     return hierarchical_bootstrap(rows, groups, level) if len(rows) > 1 else None
 
 
@@ -128,8 +138,10 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         told["steps"] = own[0]["training"]["steps"]
         told["means"] = {m: float(np.nanmean(np.concatenate([_column(r, m) for r in own]))) for m in METRICS}
         told["failures"] = int(sum(np.sum(r["images"]["failure"]) for r in own))
-        if arm != "structure":
-            told["guided minus this"] = {m: _told(compare(results, "structure", arm, m)) for m in METRICS}
+        guided = "structure" + next((ending for ending in VARIANTS if arm.endswith(ending)), "")
+        if arm != guided:
+            told["guided"] = guided
+            told["guided minus this"] = {m: _told(compare(results, guided, arm, m)) for m in METRICS}
         arms[arm] = told
     contrasts = {}
     for contrast, (first, second) in DECLARED["contrasts"].items():
@@ -139,11 +151,6 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         also = compare(results, first, second, DECLARED["secondary"], level=corrected_level())
         contrasts[contrast]["corrected secondary"] = _told(also)
         contrasts[contrast]["verdict"] = verdict(wide)
-    controls = {
-        control: {m: _told(compare(results, "structure", "structure", m, control=control)) for m in METRICS}
-        for control in WITHIN
-        if any(r["arm"] == "structure" for r in results)
-    }
     more = {told: {m: _told(compare(results, *pair, m)) for m in METRICS} for told, pair in MORE.items()}
     more = {told: values for told, values in more.items() if values["nsd1"]}
     kinds = {}
@@ -170,11 +177,20 @@ def summarise_experiment(results: Sequence[dict]) -> dict:
         "torch": sorted({r["machine"]["torch"] for r in results}),
         "arms": arms,
         "contrasts": contrasts,
-        "controls": controls,
+        "settings": sum(len(levels) for levels in experiment.sweeps.values()),
+        "controls": _controls(results, "structure"),
+        "controls without skips": _controls(results, "structure-no-skips"),
         "more": more,
         "kinds": kinds,
         "images_by_kind": {} if folds else images_by_kind(results),
     }  # fmt: skip
+
+
+def _controls(results: Sequence[dict], arm: str) -> dict:
+    """What changing a trained guided network does, for each control that all seeds have."""
+    own = [r for r in results if r["arm"] == arm]
+    known = [control for control in WITHIN if own and all(control in r["controls"] for r in own)]
+    return {control: {m: _told(compare(results, arm, arm, m, control=control)) for m in METRICS} for control in known}
 
 
 def images_by_kind(results: Sequence[dict]) -> dict:
@@ -278,25 +294,28 @@ def load_summary() -> dict:
 # --- words and tables ------------------------------------------------------------------------------------------------
 
 ARM_WORDS = {
-    "structure": "guided kernels",
-    "semantic": "per-pixel kernels without guidance",
-    "pooled-8": "pooled kernels",
+    "structure": "guided networks",
+    "semantic": "per-pixel networks without guidance",
+    "pooled-8": "pooled networks",
 }
 
 
 def points(value: float | None, sign: bool = True) -> str:
-    """A share as points (hundredths) with two digits: 0.00512 -> "+0.51"; "n/a" if undefined."""
+    """A share as points (hundredths) with one digit: 0.00512 -> "+0.5"; "n/a" if undefined.
+
+    One digit, because drawing the resamples anew moves the ends of the widest intervals by some tenths of a point.
+    """
     if value is None or not np.isfinite(value):
         return "n/a"
-    text = f"{100 * value:+.2f}" if sign else f"{100 * value:.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text
+    text = f"{100 * value:+.1f}" if sign else f"{100 * value:.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 def change(told: dict | None, metric: str = "nsd1") -> str:
-    """ "+0.51 [-0.02, +1.04]" in points; HD95 in pixels."""
+    """ "+0.5 [-0.0, +1.0]" in points; HD95 in pixels."""
     if told is None:
         return "not run"
-    write = (lambda v: f"{v:+.2f}") if metric == "hd95" else points
+    write = (lambda v: f"{v:+.1f}") if metric == "hd95" else points
     return f"{write(told['mean'])} [{write(told['low'])}, {write(told['high'])}]"
 
 
@@ -318,13 +337,19 @@ def contrast_table(summary: dict, metrics: Sequence[str] = ("iou", "hd95")) -> s
             seeds = values["nsd1"]["seeds"] if values["nsd1"] else 0
             corrected = change(values["corrected"])
             rows.append((
-                f"{TITLES[name]}, {told['images']} images, {seeds} seeds", contrast, change(values["nsd1"]),
+                f"{TITLES[name]}, {_tested(told)}, {seeds} seeds", contrast, change(values["nsd1"]),
                 corrected[corrected.find("[") :] if "[" in corrected else corrected,
                 VERDICTS[values["verdict"]].format(*(SHORT[arm] for arm in pair)),
                 *(change(values[m], m) for m in metrics),
             ))  # fmt: skip
     head = ("test images", "difference", "surface Dice at 1 px, 95 %", "for nine comparisons", "so")
     return _table((*head, *(NAMES[m] for m in metrics)), rows)
+
+
+def _tested(told: dict) -> str:
+    """Such as "108 images", or "30 drawings at 28 settings"."""
+    settings = told["settings"]
+    return f"{told['images'] // settings} drawings at {settings} settings" if settings else f"{told['images']} images"
 
 
 def arm_table(summary: dict, name: str, metrics: Sequence[str] = tuple(METRICS)) -> str:
@@ -335,22 +360,25 @@ def arm_table(summary: dict, name: str, metrics: Sequence[str] = tuple(METRICS))
         means, less = told["means"], told.get("guided minus this", {})
         rows.append((
             f"`{arm}`", told["what"], told["seeds"], *(points(means[m], sign=False) for m in shares),
-            *([f"{means['hd95']:.2f}"] if "hd95" in metrics else []), told["failures"],
+            *([f"{means['hd95']:.1f}"] if "hd95" in metrics else []), told["failures"],
             *(change(less[m]) if less.get(m) else "" for m in compared),
         ))  # fmt: skip
     names = [*(NAMES[m] for m in shares), *([NAMES["hd95"]] if "hd95" in metrics else [])]
-    less = [f"{'' if i else 'guided - this: '}{NAMES[m]}" for i, m in enumerate(compared)]
+    less = [f"{'' if i else 'guided, same skips and steps, - this: '}{NAMES[m]}" for i, m in enumerate(compared)]
     return _table(("arm", "kernels", "seeds", *names, "failures", *less), rows)
 
 
 def control_table(summary: dict) -> str:
     """What the trained guided network loses when its guidance is taken away in the test, in Markdown."""
     rows = [
-        (TITLES[name], WITHIN[control], change(values["nsd1"]), change(values["iou"]), change(values["hd95"], "hd95"))
+        (TITLES[name], skips, WITHIN[control], *(change(values[m], m) for m in ("nsd1", "iou", "hd95")))
         for name, told in summary["experiments"].items()
-        for control, values in told["controls"].items()
+        for skips, key in (("with", "controls"), ("without", "controls without skips"))
+        for control, values in told[key].items()
     ]
-    return _table(("test images", "in the trained guided network", "surface Dice at 1 px", "IoU", "HD95 (px)"), rows)
+    return _table(
+        ("test images", "skips", "in the trained guided network", NAMES["nsd1"], NAMES["iou"], NAMES["hd95"]), rows
+    )
 
 
 def kind_table(summary: dict, name: str = "nuclei") -> str:
@@ -373,10 +401,14 @@ def more_table(summary: dict, name: str) -> str:
     return _table(("difference", "seeds", NAMES["nsd1"], NAMES["iou"], NAMES["hd95"]), rows)
 
 
+def _dose_arms(summary: dict, name: str) -> list[str]:
+    return [arm for arm in DOSE_ARMS if all(arm in told["gain"] for told in summary["dose"][name].values())]
+
+
 def dose_table(summary: dict, name: str = "shapes") -> str:
     """Gain of guidance over each pooling at each level of each dial, in Markdown. Exploratory."""
     doses, rows = summary["dose"][name], []
-    arms = [arm for arm in DOSE_ARMS if all(arm in told["gain"] for told in doses.values())]
+    arms = _dose_arms(summary, name)
     for dial, told in doses.items():
         for i, level in enumerate(told["levels"]):
             mean = points(told["means"]["structure"][i], sign=False)
@@ -410,9 +442,9 @@ def sentence(summary: dict, name: str, contrast: str = "guided - pooled") -> str
     if values["verdict"] == "undecided":
         seeds = values["nsd1"]["by_seed"]
         return (
-            f"On {TITLES[name]} it is undecided whether {first} or {second} are better: the difference in surface "
-            f"Dice at 1 px lies between {low} and {high} points ({len(seeds)} seeds ran from {points(min(seeds))} to "
-            f"{points(max(seeds))})."
+            f"On {TITLES[name]} it is undecided whether {first} or {second} are better: the interval of the difference "
+            f"in surface Dice at 1 px, widened for nine comparisons, runs from {low} to {high} points ({len(seeds)} "
+            f"seeds: {points(min(seeds))} to {points(max(seeds))})."
         )
     ahead, behind = (first, second) if values["verdict"] == "first" else (second, first)
     ends = sorted((abs(wide["low"]), abs(wide["high"])))
@@ -443,12 +475,11 @@ def power_table(summary: dict) -> str:
     """What it would take to decide between guided and pooled, in Markdown."""
     rows = []
     for name, told in summary["experiments"].items():
-        for pair, values in (("guided - pooled", told["contrasts"]["guided - pooled"]), *told["more"].items()):
-            if values["nsd1"] and pair.startswith("guided - pooled"):
-                seeds = values["nsd1"]["by_seed"]
-                spread = points(float(np.std(seeds, ddof=1)), sign=False)
-                listed = " ".join(points(seed) for seed in seeds)
-                rows.append((TITLES[name], pair, listed, spread, seeds_needed(seeds)))
+        values = told["contrasts"]["guided - pooled"]["nsd1"]
+        if values and not told["folds"]:
+            seeds = values["by_seed"]
+            listed, spread = " ".join(points(seed) for seed in seeds), points(float(np.std(seeds, ddof=1)), sign=False)
+            rows.append((TITLES[name], "guided - pooled", listed, spread, f"about {seeds_needed(seeds)}, very roughly"))
     head = ("test images", "difference", "seed by seed", "standard deviation", "seeds needed to see 1 point")
     return _table(head, rows)
 
@@ -456,63 +487,86 @@ def power_table(summary: dict) -> str:
 def regime(summary: dict) -> str:
     """What a student may repeat about guided against pooled, from the verdicts alone: one or two paragraphs."""
     told = summary["experiments"]
+    every = [values["verdict"] for own in told.values() for values in own["contrasts"].values()]
+    decided = sum(verdict in ("first", "second") for verdict in every)
+    start = f"Undecided in all {len(every)} planned comparisons." if not decided else ""
+    parts = [start or f"{decided} of {len(every)} planned comparisons are decided."]
     verdicts = {name: told[name]["contrasts"]["guided - pooled"]["verdict"] for name in told}
-    lists = {v: [TITLES[n] for n, own in verdicts.items() if own == v] for v in ("first", "second", "undecided")}
-    parts = []
-    for verdict, words in (
-        ("first", "guided kernels drew better borders"),
-        ("second", "pooled kernels drew better borders"),
-    ):
-        if lists[verdict]:
-            parts.append(f"On {_and(lists[verdict])}, {words}.")
-    if lists["undecided"]:
-        gap = {n: told[n]["contrasts"]["guided - pooled"]["nsd1"] for n, own in verdicts.items() if own == "undecided"}
-        if all(max(d["by_seed"]) - min(d["by_seed"]) > 2 * abs(d["mean"]) for d in gap.values()):
-            parts.append(
-                f"On {_and(lists['undecided'])}, the difference between guided and pooled kernels changed more from "
-                "one training seed to the next than it amounts to on average: one training of each proves nothing."
-            )
-        else:
-            parts.append(f"On {_and(lists['undecided'])}, these trainings cannot tell.")
+    for verdict, better in (("first", "guided"), ("second", "pooled")):
+        where = [TITLES[name] for name, own in verdicts.items() if own == verdict]
+        if where:
+            parts.append(f"On {_and(where)}, {better} networks drew better borders.")
+    undecided = [name for name, own in verdicts.items() if own == "undecided"]
+    apart = [name for name in undecided if not told[name]["folds"] and _seeds_part(told[name])]
+    if apart:
+        parts.append(
+            f"On {_and([TITLES[name] for name in apart])}, the difference between guided and pooled networks changed "
+            "more from one training seed to the next than it amounts to on average: one training of each cannot "
+            "decide it."
+        )
+    for name in undecided:
+        if told[name]["folds"]:
+            parts.append(f"On {TITLES[name]}, few images and few seeds cannot tell.")
+        elif name not in apart:
+            parts.append(f"On {TITLES[name]}, these trainings cannot tell.")
     return "\n\n".join(filter(None, [" ".join(parts), without_skips(summary)]))
+
+
+def _seeds_part(told: dict) -> bool:
+    gap = told["contrasts"]["guided - pooled"]["nsd1"]
+    return max(gap["by_seed"]) - min(gap["by_seed"]) > 2 * abs(gap["mean"])
 
 
 def without_skips(summary: dict) -> str:
     """What guidance is worth where the decoder has no other way to fine features; "" where that was not run."""
-    gains = {
-        name: told["more"]["guided - pooled, decoder without skips"]["nsd1"]
-        for name, told in summary["experiments"].items()
-        if "guided - pooled, decoder without skips" in told["more"]
-    }
-    worth = {name: gain for name, gain in gains.items() if gain["low"] > 0}
-    if not gains or worth.keys() != gains.keys():
+    pair, worth = "guided - pooled, decoder without skips", []
+    for name, told in summary["experiments"].items():
+        gain = told["more"].get(pair, {}).get("nsd1")
+        if gain:
+            worth.append(f"{_gain(gain)} on {TITLES[name]}")
+    if not worth:
         return ""
-    told = []
-    for name, gain in worth.items():
-        told.append(f"{points(gain['low'], False)} to {points(gain['high'], False)} points on {TITLES[name]}")
     return (
-        "Cut the decoder's skips, so that fine features reach it through the guidance alone, and guided kernels are "
-        f"ahead by {_and(told)} (95 %, exploratory): guidance is a way for detail, and it pays where there is no other."
+        "Cut the decoder's skips, which nobody need do, and the guidance is the only way for fine features into the "
+        f"decoder: guided minus pooled is then, in points, {_and(worth)} (exploratory). "
+        + _in_place_of_skips(summary)
         + _its_controls(summary)
+    ).strip()
+
+
+def _gain(told: dict) -> str:
+    words = "" if told["low"] > 0 or told["high"] < 0 else ", undecided,"
+    return f"{change(told)}{words}"
+
+
+def _in_place_of_skips(summary: dict, name: str = "shapes") -> str:
+    told = summary["experiments"].get(name, {"more": {}})["more"].get("guided without skips - pooled with skips")
+    if not told:
+        return ""
+    return (
+        f"That shows that guidance can carry detail, not that it does so better than skips: guided without skips minus "
+        f"pooled with skips is {_gain(told['nsd1'])} on {TITLES[name]}. "
     )
 
 
 def _its_controls(summary: dict, name: str = "shapes") -> str:
-    """The same without skips, with the guidance at wrong pixels and with the edges unsupervised; "" if not run."""
-    more = summary["experiments"][name]["more"] if name in summary["experiments"] else {}
-    pairs = [
-        f"guided - guided {what}, decoder without skips" for what in ("at wrong pixels", "without edge supervision")
-    ]
-    if not all(pair in more for pair in pairs):
-        return ""
-    wrong, unsupervised = (more[pair]["nsd1"] for pair in pairs)
-    ends = [(points(d["low"], d["low"] < 0), points(d["high"], d["low"] < 0)) for d in (wrong, unsupervised)]
-    if wrong["low"] <= 0:
-        return ""
-    adds = f"supervising the edges adds {ends[1][0]} to {ends[1][1]}"
-    if unsupervised["low"] <= 0 <= unsupervised["high"]:
-        adds = f"whether supervising the edges adds to it is undecided ({ends[1][0]} to {ends[1][1]})"
-    return f" At wrong pixels guidance loses {ends[0][0]} to {ends[0][1]} points there; {adds}."
+    """What remains of that with the guidance at wrong pixels, unsupervised, or without its kernels; "" if not run."""
+    told = summary["experiments"].get(name, {"more": {}, "controls without skips": {}})
+    pairs = {
+        "trained with guidance at wrong pixels": "guided at wrong pixels - pooled, decoder without skips",
+        "trained without edge supervision": "guided without edge supervision - pooled, decoder without skips",
+    }
+    words = [f"{what} {_gain(told['more'][pair]['nsd1'])}" for what, pair in pairs.items() if pair in told["more"]]
+    text = f"Of the gain over pooled remain, {_and(words)}. " if words else ""
+    inside = told["controls without skips"]
+    if {"kernels averaged", "gates averaged"} <= inside.keys():
+        kernels, gates = (inside[key]["nsd1"] for key in ("kernels averaged", "gates averaged"))
+        text += (
+            "In the trained guided network, averaging its kernels over the image changes the score by "
+            f"{change(kernels)}, averaging its gates by {change(gates)}"
+            + (": the gates carry it." if gates["high"] < min(0, kernels["low"]) else ".")
+        )
+    return text
 
 
 def _and(words: Sequence[str]) -> str:
@@ -558,7 +612,7 @@ def contrast_figure(summary: dict) -> Figure:
             for contrast in summary["declared"]["contrasts"]:
                 value = told["contrasts"][contrast][key]
                 if value is not None:
-                    label = f"{name}: {contrast.replace(' - ', ' minus ')}"
+                    label = f"{TITLES[name].split()[-1]}: {contrast.replace(' - ', ' minus ')}"
                     undecided = value["low"] <= 0 <= value["high"]
                     entries.append(Effect(label, *(100 * value[k] for k in ("mean", "low", "high")), control=undecided))
         alt = f"{NAMES[metric]}: " + "; ".join(
@@ -602,13 +656,28 @@ def regime_figure(summary: dict, arm: str = "pooled-8", name: str = "shapes") ->
         for dial, series in plots
     )  # fmt: skip
     return Figure(
-        name="regime", title="When does guidance pay? Where fine detail has no other way",
-        message=without_skips(summary),
+        name="regime", title="Guidance pays where fine detail has no other way into the decoder",
+        message=_regime_message(summary, name),
         summary=f"Drawn shapes, {dose_setting(summary, name)}: surface Dice at 1 px of guided minus pooled kernels "
         f"({DOSE_NAMES[arm]}), one dial turned at a time. Bands: 95 % intervals over seeds and images, each for one "
-        "level alone.", alt=regime(summary), rows=(), columns=(), cells=(), strip=strip,
+        f"level alone; {_seeds(summary, name, '')} seeds with skips, {_seeds(summary, name, '-no-skips')} without.",
+        alt=regime(summary), rows=(), columns=(), cells=(), strip=strip,
         legend=tuple((f"series-{(1, 0)[i]}", label) for i, label in enumerate(lines)),
     )  # fmt: skip
+
+
+def _regime_message(summary: dict, name: str) -> str:
+    told = summary["experiments"][name]["more"]["guided - pooled, decoder without skips"]["nsd1"]
+    return (
+        f"With skips the gain of guidance over pooling is undecided at every level; without, it is {change(told)} "
+        "points."
+        if not any(levels["guided"] or levels["other"] for levels in levels_told(summary, name=name).values())
+        else f"Without skips the gain of guidance over pooling is {change(told)} points."
+    )
+
+
+def _seeds(summary: dict, name: str, ending: str) -> int:
+    return summary["experiments"][name]["arms"][f"structure{ending}"]["seeds"]
 
 
 def _list(values: np.ndarray) -> str:
@@ -642,7 +711,7 @@ def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), n
         alt = f"Gain of guidance against {DIALS[dial]}: {_gains_in_words(summary, dial, arms, name)}"
         axis = "guided minus each (points)"
         gains.append(Plot("", lines, DIALS[dial], axis, padded_range(*gaps), alt, ticks=ticks, level="no gain"))
-    message = dose_sentence(summary, name)
+    message = dose_sentence(summary, name, arms)
     return Figure(
         name="dose", title="Dose and response: gain of guidance against what is in the image", message=message,
         summary=f"Drawn shapes, one dial turned at a time, networks of {dose_setting(summary, name)}. Below, "
@@ -672,18 +741,15 @@ def _gains_in_words(summary: dict, dial: str, arms: Sequence[str], name: str) ->
     return f"{DIALS[dial].capitalize()}: {'; '.join(words) or 'no level decided'}."
 
 
-def dose_sentence(summary: dict, name: str = "shapes", arm: str = "pooled-8") -> str:
-    """At how many levels guidance gains or loses against one pooling, and how much at most."""
-    told, doses = levels_told(summary, arm, name), summary["dose"][name]
+def dose_sentence(summary: dict, name: str = "shapes", arms: Sequence[str] = ("pooled-8",)) -> str:
+    """At how many levels guidance gains or loses against some poolings (single levels, not corrected)."""
+    doses, parts = summary["dose"][name], []
     count = sum(len(values["levels"]) for values in doses.values())
-    ahead, behind = (sum(len(levels[key]) for levels in told.values()) for key in ("guided", "other"))
-    means = [gain["mean"] for values in doses.values() for gain in values["gain"].get(arm, [])]
-    chance = round(0.05 * count)
-    return (
-        f"Against {DOSE_NAMES[arm]}, guidance is ahead at {ahead} of {count} levels and behind at {behind} (about "
-        f"{chance} are to be expected by chance); its gain runs from {points(min(means))} to "
-        f"{points(max(means))} points."
-    )
+    for arm in arms:
+        told = levels_told(summary, arm, name)
+        ahead, behind = (sum(len(levels[key]) for levels in told.values()) for key in ("guided", "other"))
+        parts.append(f"{DOSE_NAMES[arm]}: ahead at {ahead}, behind at {behind}")
+    return f"Guided against {'; '.join(parts)} of {count} levels (each level for itself, not corrected)."
 
 
 def arm_figure(summary: dict, name: str) -> Figure:
@@ -691,10 +757,10 @@ def arm_figure(summary: dict, name: str) -> Figure:
     told, strip = summary["experiments"][name], []
     for metric in (DECLARED["primary"], DECLARED["secondary"]):
         entries = [
-            Effect(arm["what"], *(100 * arm["guided minus this"][metric][k] for k in ("mean", "low", "high")),
+            Effect(key, *(100 * arm["guided minus this"][metric][k] for k in ("mean", "low", "high")),
                    control=arm["guided minus this"][metric]["low"] <= 0 <= arm["guided minus this"][metric]["high"])
-            for arm in told["arms"].values()
-            if arm.get("guided minus this", {}).get(metric)
+            for key, arm in told["arms"].items()
+            if arm.get("guided") == "structure" and arm["guided minus this"].get(metric)
         ]  # fmt: skip
         alt = f"Guided minus each arm on {TITLES[name]}, {NAMES[metric]}: " + "; ".join(
             f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
@@ -725,7 +791,7 @@ def figures(summary: dict) -> dict[str, Figure]:
     compared = [
         name
         for name, told in summary["experiments"].items()
-        if any(arm.get("guided minus this", {}).get("nsd1") for arm in told["arms"].values())
+        if any(arm.get("guided") == "structure" and arm["guided minus this"]["nsd1"] for arm in told["arms"].values())
     ]
     return made | {f"arms-{name}": arm_figure(summary, name) for name in compared}
 
@@ -752,21 +818,33 @@ def page(summary: dict) -> str:
         "# Does guidance help? The evidence",
         "`make evidence` writes this page from the results beside it, one JSON file a training, and no number is typed "
         "by hand. Differences are in points (hundredths), HD95 in pixels.",
-        "## What was decided before the trainings",
+        "- **Guided**, **per pixel** and **pooled** networks differ in one thing: from which features each block "
+        "makes its kernels *and its gates*: those of the pixel plus the guidance of the boundary branch, those of the "
+        "pixel alone, or their mean over blocks of p x p feature pixels (p = 8 unless said; a feature pixel of the "
+        "finest block is 2 x 2 image pixels).\n"
+        "- **Surface Dice at 1 px**: share of the outline pixels, of both masks, that lie within 1 px of the other's "
+        "outline. **Boundary IoU**: IoU of two bands along the outlines. **HD95**: distance that 95 % of the outline "
+        "keeps to the other, lower is better. **Failures**: images where nothing was found or nothing was there.\n"
+        "- **Skips** hand the encoder's fine features to the decoder, as in every U-Net. A **dial** is one property "
+        "of the drawn images.",
+        "## What was planned",
         f"- Primary measure: {NAMES[declared['primary']]}; second: {NAMES[declared['secondary']]}. The rest is told, "
         "not judged by.\n"
         "- Comparisons: guided minus pooled (what the paper claims), guided minus per pixel (is it the guidance?), per "
         "pixel minus pooled (is it that kernels differ from pixel to pixel?), each on three kinds of images.\n"
         f"- Interval: {declared['interval']}\n"
         f"- {declared['rule']}\n"
-        "- Nothing was tuned on the test images, and the last step of each training counts, whatever its score.",
+        "- Nothing was tuned on the test images, and the last step of each training counts, whatever its score.\n"
+        "- Added after results had been seen, and exploratory: the decoder without skips and its controls, longer "
+        "trainings on shapes.",
         "## The nine comparisons",
         regime(summary),
         sentences(summary),
         "![The declared comparisons as points with intervals](contrasts.png)",
         contrast_table(summary),
-        "Undecided is not equal: the intervals hold differences of several points. Seeds, not images, make them wide. "
-        "What it would take to see a difference of one point (80 % power, one comparison at 95 %):",
+        "Undecided is not equal: the intervals hold differences of several points. On shapes and nuclei it is the "
+        "seeds that make them wide (of the lesions each seed is tested on other images, and the two cannot be told "
+        "apart). What it would take to see a difference of one point (80 % power, one comparison at 95 %):",
         power_table(summary),
         "## Does the trained network use its guidance?",
         "The same weights, measured again with the guidance changed; minus the network as trained. A network that "
@@ -783,7 +861,7 @@ def page(summary: dict) -> str:
     for name in summary["dose"]:
         file = name.replace("shapes", "dose")
         parts += [
-            f"Networks of {dose_setting(summary, name)}. {dose_sentence(summary, name)}",
+            f"Networks of {dose_setting(summary, name)}. " + dose_sentence(summary, name, _dose_arms(summary, name)),
             f"![Gain of guidance against the four dials]({file}.png)",
             *(["![The same for further sizes of the pooled block](dose-of-pooling.png)"] if name == "shapes" else []),
             dose_table(summary, name),
@@ -795,6 +873,8 @@ def page(summary: dict) -> str:
             parts += ["Further pairs (exploratory):", more_table(summary, name)]
         if told["kinds"]:
             parts += ["By kind of image (exploratory):", kind_table(summary, name)]
+    if "shapes" in experiments:
+        parts += ["## Is it the size of the pooled block?", size_sentence(summary)]
     parts += [
         "## The paper's claim beside ours",
         paper_table(summary),
@@ -810,6 +890,7 @@ def page(summary: dict) -> str:
         "```\npython -m sgdc_viz experiment shapes\n"
         "python -m sgdc_viz experiment nuclei --root stage1_train.zip\n"
         "python -m sgdc_viz experiment dermoscopy --root isic2017\n```",
+        "These start from nothing; with `--out assets/evidence/shapes` (and so on) they add what is missing here. "
         "Each goes on where it was stopped; `--list` prints the grid and what is done, `--jobs` says how many cells to "
         "train at a time (one a GPU where there are several), and `accelerate launch --multi_gpu --num_processes 2 -m "
         "sgdc_viz experiment ...` trains each cell on two GPUs together. "
@@ -823,6 +904,23 @@ TOLERANCE = (
     "On the machine that made these files, with one thread, all digits agree; on another machine rounding differs, a "
     "training magnifies it, and the numbers differ by about as much as those of another seed."
 )
+
+
+def size_sentence(summary: dict, name: str = "shapes") -> str:
+    """How the sizes of the pooled block rank by their means, and which of them is decided."""
+    told = summary["experiments"][name]["arms"]
+    gaps = {
+        arm: told[arm]["guided minus this"]["nsd1"] for arm in DOSE_ARMS if told.get(arm, {}).get("guided minus this")
+    }
+    gaps = {arm: gap for arm, gap in gaps.items() if gap}
+    higher = [DOSE_NAMES[arm] for arm, gap in gaps.items() if gap["mean"] < 0]
+    decided = [DOSE_NAMES[arm] for arm, gap in gaps.items() if gap["low"] > 0 or gap["high"] < 0]
+    listed = "; ".join(f"{DOSE_NAMES[arm]} {change(gap)}" for arm, gap in gaps.items())
+    return (
+        f"On {TITLES[name]}, guided minus each: {listed}. A higher mean than guided: "
+        f"{_and(higher) if higher else 'none'}. Decided, even if each were the only question: "
+        f"{_and(decided) if decided else 'none'}."
+    )
 
 
 def _setting(told: dict) -> str:

@@ -62,6 +62,14 @@ def test_differences_are_paired_by_seed_and_image():
     assert (only.images, only.mean) == (8, pytest.approx(0.02))
 
 
+def test_images_of_folds_are_different_images(told):
+    """Each fold numbers its groups from 0: that must not make them the same groups."""
+    told = compare(made_results("dermoscopy", ARMS), "structure", "pooled-8")
+    assert (told.images, told.groups, told.seeds) == (120, 60, 5)
+    same = compare(made_results("nuclei", ARMS), "structure", "pooled-8")
+    assert (same.images, same.groups, same.seeds) == (24, 12, 5)
+
+
 def test_only_seeds_that_both_arms_have_count():
     results = made_results("nuclei", {"structure": 0.0, "edges-off": -0.1})
     assert compare(results, "structure", "edges-off").seeds == 3
@@ -80,9 +88,9 @@ def test_the_declared_level_shares_five_percent_among_nine():
 
 
 def test_each_sentence_is_as_strong_as_its_interval(told):
-    assert "guided kernels are better than pooled kernels, by 3." in sentence(told, "shapes")
-    assert "pooled kernels are better than guided kernels, by 5." in sentence(told, "dermoscopy")
-    assert "it is undecided whether guided kernels or pooled kernels" in sentence(told, "nuclei")
+    assert "guided networks are better than pooled networks, by 3." in sentence(told, "shapes")
+    assert "pooled networks are better than guided networks, by 5." in sentence(told, "dermoscopy")
+    assert "it is undecided whether guided networks or pooled networks" in sentence(told, "nuclei")
     for name, experiment in told["experiments"].items():
         for contrast, values in experiment["contrasts"].items():
             wide, words = values["corrected"], sentence(told, name, contrast)
@@ -97,14 +105,21 @@ def test_each_sentence_is_as_strong_as_its_interval(told):
 
 def test_the_regime_says_who_was_better_and_where_nobody_knows(told):
     words = evidence.regime(told)
-    assert "On drawn shapes, guided kernels drew better borders." in words
-    assert "On real skin lesions, pooled kernels drew better borders." in words
-    assert "On real nuclei, the difference between guided and pooled kernels changed more from one training" in words
+    assert words.startswith("6 of 9 planned comparisons are decided.")
+    assert "On drawn shapes, guided networks drew better borders." in words
+    assert "On real skin lesions, pooled networks drew better borders." in words
+    assert "On real nuclei, the difference between guided and pooled networks changed more from one training" in words
     changed = copy.deepcopy(told)
+    for name in ("shapes", "dermoscopy"):
+        for values in changed["experiments"][name]["contrasts"].values():
+            values["verdict"] = "undecided"
     changed["experiments"]["nuclei"]["contrasts"]["guided - pooled"]["nsd1"] |= {
         "mean": 0.01, "by_seed": [0.009, 0.011],
     }  # fmt: skip
-    assert "On real nuclei, these trainings cannot tell." in evidence.regime(changed)
+    words = evidence.regime(changed)
+    assert words.startswith("Undecided in all 9 planned comparisons.")
+    assert "On real nuclei, these trainings cannot tell." in words
+    assert "On real skin lesions, few images and few seeds cannot tell." in words  # folds: images and seeds go together
 
 
 def test_an_interval_that_leaves_out_0_only_before_the_correction_decides_nothing(told):
@@ -120,29 +135,40 @@ def test_levels_of_the_dials(told):
     assert {dial: tuple(v["levels"]) for dial, v in doses.items()} == EXPERIMENTS["shapes"].sweeps
     ahead = levels_told(told)
     assert all(len(ahead[dial]["guided"]) == 7 and not ahead[dial]["other"] for dial in doses)
-    assert "ahead at 28 of 28 levels and behind at 0" in dose_sentence(told)
+    assert "p = 8: ahead at 28, behind at 0 of 28 levels" in dose_sentence(told)
+    assert "p = 2: ahead at 28, behind at 0; global: ahead" in dose_sentence(told, arms=("pooled-2", "global"))
     gain = doses["width"]["gain"]["pooled-8"][0]
     assert gain["images"] == 6 and gain["mean"] == pytest.approx(0.04, abs=0.01)
+    words = evidence.size_sentence(told)
+    assert re.search(r"p = 8 \+[34]\.\d \[", words) and "A higher mean than guided: none." in words
 
 
-def test_guidance_pays_where_the_decoder_has_no_skips(told):
-    words = evidence.regime(told)
-    assert re.search(r"ahead by 3\d\.\d\d to 4\d\.\d\d points on drawn shapes \(95 %, exploratory\)", words)
+def test_what_guidance_is_worth_without_skips_is_told_whatever_it_is(told):
+    words = evidence.without_skips(told)
+    assert re.search(r"is then, in points, \+[34]\d\.\d \[\+3\d\.\d, \+4\d\.\d\] on drawn shapes", words)
+    assert "wrong pixels" not in words  # that control was not run
     figure = figures(told)["regime"]
     for plot in figure.strip:
         with_skips, without = plot.series
         assert np.allclose(with_skips.y, 4, atol=1.5) and np.allclose(without.y, 40, atol=1.5)
         assert (without.low < without.y).all() and (without.y < without.high).all()
+    assert "5 seeds with skips, 3 without" in figure.summary
     assert {"dose", "dose-no-skips", "dose-of-pooling"} <= figures(told).keys()
-    assert "wrong pixels" not in words  # that control was not run
     changed = copy.deepcopy(told)
-    more = changed["experiments"]["shapes"]["more"]
-    for control, low, high in (("guided at wrong pixels", 0.3, 0.4), ("guided without edge supervision", -0.01, 0.05)):
-        more[f"guided - {control}, decoder without skips"] = {"nsd1": {"low": low, "high": high}}
-    assert "At wrong pixels guidance loses 30.00 to 40.00 points" in evidence.regime(changed)
-    assert "whether supervising the edges adds to it is undecided (-1.00 to +5.00)" in evidence.regime(changed)
-    more["guided - pooled, decoder without skips"]["nsd1"]["low"] = -0.01
-    assert evidence.without_skips(changed) == "" and "skips" not in evidence.regime(changed)
+    shapes = changed["experiments"]["shapes"]
+    ends = {"mean": 0.3, "low": 0.2, "high": 0.4}
+    for control in ("at wrong pixels", "without edge supervision"):
+        shapes["more"][f"guided {control} - pooled, decoder without skips"] = {"nsd1": ends | {"low": -0.1}}
+    shapes["controls without skips"] |= {"kernels averaged": {"nsd1": ends}, "gates averaged": {"nsd1": ends}}
+    words = evidence.without_skips(changed)
+    assert "trained with guidance at wrong pixels +30.0 [-10.0, +40.0], undecided," in words
+    assert "averaging its gates by +30.0 [+20.0, +40.0]." in words and "the gates carry it" not in words
+    shapes["controls without skips"]["gates averaged"]["nsd1"] = {"mean": -0.3, "low": -0.4, "high": -0.2}
+    assert "[-40.0, -20.0]: the gates carry it." in evidence.without_skips(changed)
+    shapes["more"]["guided - pooled, decoder without skips"]["nsd1"]["low"] = -0.01
+    assert "[-1.0, " in evidence.without_skips(changed) and ", undecided, on drawn shapes" in evidence.without_skips(
+        changed
+    )
 
 
 def test_a_report_of_any_experiment():
@@ -186,7 +212,7 @@ def test_seeds_needed_is_what_a_simulation_says():
 
 def test_points():
     assert [points(v) for v in (0.00512, -0.0001, -0.00001, 0.0, None, float("nan"))] == [
-        "+0.51", "-0.01", "0.00", "0.00", "n/a", "n/a",
+        "+0.5", "0.0", "0.0", "0.0", "n/a", "n/a",
     ]  # fmt: skip
 
 
