@@ -390,6 +390,7 @@ def experiment(
             done = sum(c not in todo for c in own)
             named = ", ".join(str(c.seed) for c in own)
             print(f"{arm:18} {grid.ARMS[arm].what:46} seeds {named}; {done} of {len(own)} done")
+        print(f"(results in {out}; --out names another folder, such as assets/evidence/{name})")
         return
     if again and (not cell or todo):
         raise ValueError(f"--again needs --cell with the name of a finished cell, whose result is in {str(out)!r}.")

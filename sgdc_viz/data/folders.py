@@ -317,7 +317,7 @@ class _Files:
 
 
 def _wrong_root(name: str, files: _Files, expected: str, missing: str = "") -> ValueError:
-    missing = f" ({missing})" if missing else ""
+    missing = f" ({missing})" if missing and files.where else ""
     return ValueError(f"{name}: expected {expected} under {str(files.root)!r}, found {files.found()}{missing}.")
 
 
