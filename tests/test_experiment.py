@@ -734,9 +734,12 @@ def test_list_again_and_nothing_left_to_do(capsys, unbroken):
     code, told, _ = run(capsys, "experiment", "micro", *own, "--list")
     assert code == 0
     lines = [" ".join(line.split()) for line in told.splitlines()]
-    assert lines[0] == "structure per pixel, guided (SGDC) seeds 0, 1; 2 of 2 done" and len(lines) == 4
+    assert lines[0] == "structure per pixel, guided (SGDC) seeds 0, 1; 2 of 2 done" and len(lines) == 5
+    assert lines[4].startswith(f"(results in {unbroken / 'out'};")
     code, told, _ = run(capsys, "experiment", "micro", *own)
-    assert code == 0 and told == f"all 6 cells are done, their results are in {unbroken / 'out'}\n"
+    first, comparison = told.splitlines()  # two seeds of structure and pooled-8, one of semantic
+    assert code == 0 and first == f"all 6 cells are done, their results are in {unbroken / 'out'}"
+    assert comparison.startswith("guided - pooled: surface Dice at 1 px") and "over 2 seeds and 12 images" in comparison
     code, told, error = run(capsys, "experiment", "micro", *own, "--cell", "pooled-8-seed1", "--again")
     assert code == 0, error
     assert len(told.splitlines()) == len(METRICS)
