@@ -255,7 +255,7 @@ def test_a_result_holds_what_is_promised(unbroken):
         columns["dial"] == ["lobes"] * 6 + ["noise"] * 6 and columns["level"] == [0] * 3 + [8] * 3 + [0] * 3 + [0.2] * 3
     )
     assert columns["group"] == [0, 1, 2] * 4 and set(columns["height"]) == {32}
-    assert set(result["controls"]) == {"guidance zeroed", "guidance shuffled"}
+    assert set(result["controls"]) == {"guidance zeroed", "guidance shuffled", "kernels averaged", "gates averaged"}
     for control in result["controls"].values():
         assert {len(control[metric]) for metric in METRICS} == {12} and control["nsd1"] != columns["nsd1"]
     assert read(unbroken / "out")["semantic-seed0"]["controls"] == {}
@@ -282,6 +282,7 @@ def test_the_shuffled_arm_is_shuffled_in_training_and_test(tmp_path, monkeypatch
         return shuffle_pixels(guidance)
 
     monkeypatch.setattr(experiment, "shuffle_pixels", spy)
+    monkeypatch.setitem(experiment.CONTROLS, "guidance shuffled", (spy, "guidance"))
     bench = Bench(replace(MICRO, training=replace(MICRO.training, steps=2), sweeps={"noise": (0.0,)}))
     for arm, expected in (("shuffled", [4] * 8 + [1] * 12), ("structure", [1] * 12)):  # four blocks, three test images
         batches.clear()
@@ -677,7 +678,7 @@ def test_without_timm_the_paper_says_so_before_it_reads_data(capsys, layouts, tm
 
 
 MISTAKES = [
-    ("cats", [], "there is no experiment 'cats': choose one of shapes, nuclei, dermoscopy, paper-isic2016, "),
+    ("cats", [], "there is no experiment 'cats': choose one of shapes, nuclei, dermoscopy, folder, paper-isic2016, "),
     ("micro", ["--arms", "structure,magic"], "experiment micro has no arm 'magic'; it has structure, pooled-8, "),
     ("micro", ["--seeds", "x"], "--seeds 'x' is no whole number"),
     ("micro", ["--seeds", "0,7"], "experiment micro has no seed 7; it has 0, 1."),

@@ -319,8 +319,8 @@ def test_seed_rows_tell_what_each_seed_alone_would_have_told(told):
     assert [row[0] for row in rows] == ["real nuclei", "real skin lesions (other test images for each seed)"]
     values = told["experiments"]["nuclei"]["contrasts"]["guided - pooled"]["nsd1"]
     each = [float(value) for value in rows[0][1].split(", ")]
-    assert each == pytest.approx(100 * np.array(values["by_seed"]), abs=0.006) and each == pytest.approx([4] * 5, abs=1)
-    assert rows[0][2] == "5 of 5" and float(rows[0][3]) == pytest.approx(np.mean(each), abs=0.02)
+    assert each == pytest.approx(100 * np.array(values["by_seed"]), abs=0.051) and each == pytest.approx([4] * 5, abs=1)
+    assert rows[0][2] == "5 of 5" and float(rows[0][3]) == pytest.approx(np.mean(each), abs=0.1)
     assert len(lesson.seed_rows(told, "guided - per pixel")[1]) == 3
 
 
@@ -333,10 +333,13 @@ def test_tables_for_a_notebook_have_few_columns(told):
         "IoU", "Dice", "surface Dice at 1 px", "surface Dice at 2 px", "boundary IoU", "HD95 (px)", "failures",
     ]  # fmt: skip
     assert lines(few)[0] == ["arm", "kernels", "seeds", "surface Dice at 1 px", "IoU", "failures",
-                             "guided - this: surface Dice at 1 px", "IoU"]  # fmt: skip
+                             "guided, same skips and steps, - this: surface Dice at 1 px", "IoU"]  # fmt: skip
     assert lines(few)[3][3:5] == [lines(whole)[3][5], lines(whole)[3][3]]  # the same numbers, where there are some
     assert lines(few)[3][6:] == lines(whole)[3][10:]
-    assert lines(evidence.arm_table(told, "nuclei", ("nsd1",)))[0][-1] == "guided - this: surface Dice at 1 px"
+    assert (
+        lines(evidence.arm_table(told, "nuclei", ("nsd1",)))[0][-1]
+        == "guided, same skips and steps, - this: surface Dice at 1 px"
+    )
     whole, few = lines(evidence.contrast_table(told)), lines(evidence.contrast_table(told, metrics=("iou",)))
     assert [row[:6] for row in whole] == few and whole[0][6] == "HD95 (px)"
 
@@ -344,7 +347,7 @@ def test_tables_for_a_notebook_have_few_columns(told):
 def test_sentences_are_those_of_each_comparison(told):
     lines = evidence.sentences(told).splitlines()
     assert len(lines) == 9 and len(set(lines)) == 9
-    assert lines[3] == f"- {evidence.sentence(told, 'nuclei')}" and "pooled kernels" in lines[3]
+    assert lines[3] == f"- {evidence.sentence(told, 'nuclei')}" and "pooled networks" in lines[3]
     assert "were not compared" in lines[0]
 
 
