@@ -483,7 +483,7 @@ def classroom(
     """Write the course for a class: notebooks without answers, the instructor's page, a course folder for nbgrader."""
     from sgdc_viz.teach.classroom import masters, write_classroom
 
-    names = tuple(name.strip() for name in notebooks.split(",") if name.strip())
+    names = tuple(_words(notebooks))
     folders = write_classroom(out, names, explanations, wheelhouse)
     count = len(masters(names))
     what = "without solutions" if explanations else "without solutions and explanations"
@@ -526,7 +526,7 @@ def _refuse_file(folder: Path, option: str = "--out") -> None:
 def _steps(text: str) -> tuple[int, ...]:
     """ "0,25,50" -> (0, 25, 50)."""
     try:
-        return tuple(int(part) for part in text.split(",") if part.strip())
+        return tuple(int(word) for word in _words(text))
     except ValueError:
         raise ValueError(f"--keep {text!r}: give steps separated by commas, such as 0,25,50.") from None
 

@@ -316,7 +316,16 @@ def change(told: dict | None, metric: str = "nsd1") -> str:
     if told is None:
         return "not run"
     write = (lambda v: f"{v:+.1f}") if metric == "hd95" else points
-    return f"{write(told['mean'])} [{write(told['low'])}, {write(told['high'])}]"
+    return f"{write(told['mean'])} {_interval(told, write)}"
+
+
+def _interval(told: dict | None, write: Callable[[float], str] = points) -> str:
+    return "not run" if told is None else f"[{write(told['low'])}, {write(told['high'])}]"
+
+
+def _decided(told: dict) -> bool:
+    """Whether the interval leaves out 0."""
+    return told["low"] > 0 or told["high"] < 0
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -335,10 +344,9 @@ def contrast_table(summary: dict, metrics: Sequence[str] = ("iou", "hd95")) -> s
         for contrast, pair in summary["declared"]["contrasts"].items():
             values = told["contrasts"][contrast]
             seeds = values["nsd1"]["seeds"] if values["nsd1"] else 0
-            corrected = change(values["corrected"])
             rows.append((
                 f"{TITLES[name]}, {_tested(told)}, {seeds} seeds", contrast, change(values["nsd1"]),
-                corrected[corrected.find("[") :] if "[" in corrected else corrected,
+                _interval(values["corrected"]),
                 VERDICTS[values["verdict"]].format(*(SHORT[arm] for arm in pair)),
                 *(change(values[m], m) for m in metrics),
             ))  # fmt: skip
@@ -487,10 +495,9 @@ def power_table(summary: dict) -> str:
 def regime(summary: dict) -> str:
     """What a student may repeat about guided against pooled, from the verdicts alone: one or two paragraphs."""
     told = summary["experiments"]
-    every = [values["verdict"] for own in told.values() for values in own["contrasts"].values()]
-    decided = sum(verdict in ("first", "second") for verdict in every)
-    start = f"Undecided in all {len(every)} planned comparisons." if not decided else ""
-    parts = [start or f"{decided} of {len(every)} planned comparisons are decided."]
+    decided, every = _count_decided(summary)
+    start = f"{decided} of {every} planned comparisons are decided."
+    parts = [start if decided else f"Undecided in all {every} planned comparisons."]
     verdicts = {name: told[name]["contrasts"]["guided - pooled"]["verdict"] for name in told}
     for verdict, better in (("first", "guided"), ("second", "pooled")):
         where = [TITLES[name] for name, own in verdicts.items() if own == verdict]
@@ -510,6 +517,12 @@ def regime(summary: dict) -> str:
         elif name not in apart:
             parts.append(f"On {TITLES[name]}, these trainings cannot tell.")
     return "\n\n".join(filter(None, [" ".join(parts), without_skips(summary)]))
+
+
+def _count_decided(summary: dict) -> tuple[int, int]:
+    """(decided, all) of the declared comparisons."""
+    every = [v["verdict"] for told in summary["experiments"].values() for v in told["contrasts"].values()]
+    return sum(verdict in ("first", "second") for verdict in every), len(every)
 
 
 def _seeds_part(told: dict) -> bool:
@@ -535,8 +548,7 @@ def without_skips(summary: dict) -> str:
 
 
 def _gain(told: dict) -> str:
-    words = "" if told["low"] > 0 or told["high"] < 0 else ", undecided,"
-    return f"{change(told)}{words}"
+    return change(told) + ("" if _decided(told) else ", undecided,")
 
 
 def _in_place_of_skips(summary: dict, name: str = "shapes") -> str:
@@ -603,6 +615,27 @@ def levels_told(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> d
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
+def _effects(title: str, axis: str, entries: Sequence[tuple[str, dict | None]], start: str) -> Effects:
+    """Differences in points with their intervals, hollow where undecided; those that were not run are left out."""
+    drawn = tuple(
+        Effect(label, *(100 * told[key] for key in ("mean", "low", "high")), control=not _decided(told))
+        for label, told in entries
+        if told
+    )
+    listed = "; ".join(f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in drawn)
+    return Effects(title, drawn, axis, f"{start}: {listed}.", zero="no difference")
+
+
+def _gain_lines(gains: Sequence[dict]) -> tuple[np.ndarray, ...]:
+    """Mean, low and high of a gain at each level, in points."""
+    return tuple(100 * np.array([gain[key] for gain in gains]) for key in ("mean", "low", "high"))
+
+
+def _level_ticks(levels: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    """Levels of a dial at equal distances."""
+    return tuple((float(i), f"{level:g}") for i, level in enumerate(levels))
+
+
 def contrast_figure(summary: dict) -> Figure:
     """The declared comparisons as points with intervals, primary and secondary measure, each on one axis."""
     strip = []
@@ -610,23 +643,15 @@ def contrast_figure(summary: dict) -> Figure:
         entries = []
         for name, told in summary["experiments"].items():
             for contrast in summary["declared"]["contrasts"]:
-                value = told["contrasts"][contrast][key]
-                if value is not None:
-                    label = f"{TITLES[name].split()[-1]}: {contrast.replace(' - ', ' minus ')}"
-                    undecided = value["low"] <= 0 <= value["high"]
-                    entries.append(Effect(label, *(100 * value[k] for k in ("mean", "low", "high")), control=undecided))
-        alt = f"{NAMES[metric]}: " + "; ".join(
-            f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
-        )
-        axis = "points; intervals widened for nine comparisons"
+                label = f"{TITLES[name].split()[-1]}: {contrast.replace(' - ', ' minus ')}"
+                entries.append((label, told["contrasts"][contrast][key]))
         title = f"{NAMES[metric]} ({'judged by' if key == 'corrected' else 'second measure'})"
-        strip.append(Effects(title, tuple(entries), axis, alt + ".", zero="no difference"))
+        strip.append(_effects(title, "points; intervals widened for nine comparisons", entries, NAMES[metric]))
     told = [sentence(summary, name) for name in summary["experiments"]]
-    verdicts = [told["contrasts"][c]["verdict"] for told in summary["experiments"].values() for c in told["contrasts"]]
-    decided = sum(v in ("first", "second") for v in verdicts)
+    decided, every = _count_decided(summary)
     return Figure(
         name="contrasts", title="Does guidance help?",
-        message=f"{decided or 'None'} of {len(verdicts)} declared comparisons can be called a difference. Filled, "
+        message=f"{decided or 'None'} of {every} declared comparisons can be called a difference. Filled, "
         "right of 0: the first is better; left of 0: the second. Hollow, across 0: undecided.",
         summary="Means over test images and seeds; the lines are intervals over both.", alt=" ".join(told),
         rows=(), columns=(), cells=(), strip=tuple(strip),
@@ -635,25 +660,25 @@ def contrast_figure(summary: dict) -> Figure:
 
 def regime_figure(summary: dict, arm: str = "pooled-8", name: str = "shapes") -> Figure:
     """Gain of guidance over one pooling against each dial, in networks with and without skips: the whole story."""
-    lines = {"decoder with skips (as everywhere else)": name, "decoder without skips": f"{name}-no-skips"}
-    spans, plots = [], []
-    for dial in summary["dose"][name]:
-        series = []
-        for i, (label, variant) in enumerate(lines.items()):
-            gain = summary["dose"][variant][dial]["gain"][arm]
-            mean, low, high = (100 * np.array([g[key] for g in gain]) for key in ("mean", "low", "high"))
-            series.append(Series(label, np.arange(len(gain), dtype=float), mean, (1, 0)[i], low, high))
-            spans += [low, high]
-        plots.append((dial, tuple(series)))
+    # label -> (which trainings, look of the line)
+    lines = {"decoder with skips (as everywhere else)": (name, 1), "decoder without skips": (f"{name}-no-skips", 0)}
+    drawn = {}
+    for dial, told in summary["dose"][name].items():
+        at = np.arange(len(told["levels"]), dtype=float)
+        gains = [_gain_lines(summary["dose"][variant][dial]["gain"][arm]) for variant, _ in lines.values()]
+        drawn[dial] = tuple(
+            Series(label, at, mean, style, low, high)
+            for (label, (_, style)), (mean, low, high) in zip(lines.items(), gains, strict=True)
+        )
+    span = padded_range(*(bound for series in drawn.values() for line in series for bound in (line.low, line.high)))
     strip = tuple(
         Plot(
-            "", series, DIALS[dial], "gain of guidance (points)", padded_range(*spans),
+            "", series, DIALS[dial], "gain of guidance (points)", span,
             f"Gain of guidance over pooled kernels against {DIALS[dial]}: with skips {_list(series[0].y)}; "
             f"without skips {_list(series[1].y)}.",
-            ticks=tuple((float(i), f"{level:g}") for i, level in enumerate(summary["dose"][name][dial]["levels"])),
-            level="no gain",
+            ticks=_level_ticks(summary["dose"][name][dial]["levels"]), level="no gain",
         )
-        for dial, series in plots
+        for dial, series in drawn.items()
     )  # fmt: skip
     return Figure(
         name="regime", title="Guidance pays where fine detail has no other way into the decoder",
@@ -662,7 +687,7 @@ def regime_figure(summary: dict, arm: str = "pooled-8", name: str = "shapes") ->
         f"({DOSE_NAMES[arm]}), one dial turned at a time. Bands: 95 % intervals over seeds and images, each for one "
         f"level alone; {_seeds(summary, name, '')} seeds with skips, {_seeds(summary, name, '-no-skips')} without.",
         alt=regime(summary), rows=(), columns=(), cells=(), strip=strip,
-        legend=tuple((f"series-{(1, 0)[i]}", label) for i, label in enumerate(lines)),
+        legend=tuple((f"series-{style}", label) for label, (_, style) in lines.items()),
     )  # fmt: skip
 
 
@@ -693,24 +718,20 @@ def dose_figure(summary: dict, arms: Sequence[str] = ("semantic", "pooled-8"), n
     values, gains = [], []
     doses = summary["dose"][name]
     spans = [100 * np.array(told["means"][arm]) for told in doses.values() for arm in shown]
-    gaps = [
-        100 * np.array([[g["low"], g["high"]] for g in told["gain"][arm]]) for told in doses.values() for arm in arms
-    ]
+    gaps = [bound for told in doses.values() for arm in arms for bound in _gain_lines(told["gain"][arm])[1:]]
     for dial, told in doses.items():
-        at = np.arange(len(told["levels"]), dtype=float)
-        ticks = tuple((float(i), f"{level:g}") for i, level in enumerate(told["levels"]))
+        at, ticks = np.arange(len(told["levels"]), dtype=float), _level_ticks(told["levels"])
         lines = tuple(Series(DOSE_NAMES[arm], at, 100 * np.array(told["means"][arm]), i) for i, arm in enumerate(shown))
         alt = f"Surface Dice against {DIALS[dial]}."
         axis = f"{NAMES['nsd1']} (points)"
         values.append(Plot("", lines, DIALS[dial], axis, padded_range(*spans), alt, ticks=ticks))
-        lines = tuple(
-            Series(DOSE_NAMES[arm], at, *(100 * np.array([g[k] for g in told["gain"][arm]]) for k in ("mean",)), i,
-                   *(100 * np.array([g[k] for g in told["gain"][arm]]) for k in ("low", "high")))
-            for i, arm in enumerate(shown) if arm in told["gain"]
-        )  # fmt: skip
+        lines = []
+        for i, arm in enumerate(arms, start=1):  # as above, where guided is line 0
+            mean, low, high = _gain_lines(told["gain"][arm])
+            lines.append(Series(DOSE_NAMES[arm], at, mean, i, low, high))
         alt = f"Gain of guidance against {DIALS[dial]}: {_gains_in_words(summary, dial, arms, name)}"
         axis = "guided minus each (points)"
-        gains.append(Plot("", lines, DIALS[dial], axis, padded_range(*gaps), alt, ticks=ticks, level="no gain"))
+        gains.append(Plot("", tuple(lines), DIALS[dial], axis, padded_range(*gaps), alt, ticks=ticks, level="no gain"))
     message = dose_sentence(summary, name, arms)
     return Figure(
         name="dose", title="Dose and response: gain of guidance against what is in the image", message=message,
@@ -757,16 +778,12 @@ def arm_figure(summary: dict, name: str) -> Figure:
     told, strip = summary["experiments"][name], []
     for metric in (DECLARED["primary"], DECLARED["secondary"]):
         entries = [
-            Effect(key, *(100 * arm["guided minus this"][metric][k] for k in ("mean", "low", "high")),
-                   control=arm["guided minus this"][metric]["low"] <= 0 <= arm["guided minus this"][metric]["high"])
+            (key, arm["guided minus this"][metric])
             for key, arm in told["arms"].items()
-            if arm.get("guided") == "structure" and arm["guided minus this"].get(metric)
-        ]  # fmt: skip
-        alt = f"Guided minus each arm on {TITLES[name]}, {NAMES[metric]}: " + "; ".join(
-            f"{e.label} {e.value:+.2f} [{e.low:+.2f}, {e.high:+.2f}]" for e in entries
-        )
-        strip.append(Effects(NAMES[metric], tuple(entries), "guided minus this arm (points), 95 % interval", alt + ".",
-                             zero="no difference"))  # fmt: skip
+            if arm.get("guided") == "structure"
+        ]
+        start = f"Guided minus each arm on {TITLES[name]}, {NAMES[metric]}"
+        strip.append(_effects(NAMES[metric], "guided minus this arm (points), 95 % interval", entries, start))
     return Figure(
         name=f"arms-{name}", title=f"Guided minus each other arm: {TITLES[name]}",
         message="Right of 0: the guided network is better than this arm. Hollow, across 0: undecided.",
@@ -914,7 +931,7 @@ def size_sentence(summary: dict, name: str = "shapes") -> str:
     }
     gaps = {arm: gap for arm, gap in gaps.items() if gap}
     higher = [DOSE_NAMES[arm] for arm, gap in gaps.items() if gap["mean"] < 0]
-    decided = [DOSE_NAMES[arm] for arm, gap in gaps.items() if gap["low"] > 0 or gap["high"] < 0]
+    decided = [DOSE_NAMES[arm] for arm, gap in gaps.items() if _decided(gap)]
     listed = "; ".join(f"{DOSE_NAMES[arm]} {change(gap)}" for arm, gap in gaps.items())
     return (
         f"On {TITLES[name]}, guided minus each: {listed}. A higher mean than guided: "

@@ -45,18 +45,22 @@ class CheckpointInfo:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write the file under another name first and rename it when it is complete: a kill leaves the old one whole."""
+    """A safetensors file, whole or not at all."""
     from safetensors.torch import save
 
+    write_whole(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata)))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write the file under another name first and rename it when it is complete: a kill leaves the old one whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(draft, 0o644)  # mkstemp's file is for its owner alone; weights are shared
+        os.chmod(draft, 0o644)  # mkstemp's file is for its owner alone; weights and results are shared
         os.replace(draft, path)
     except BaseException:
         Path(draft).unlink(missing_ok=True)

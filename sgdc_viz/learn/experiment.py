@@ -36,10 +36,11 @@ from sgdc_viz.data import Dataset, Sample, open_dataset
 from sgdc_viz.data.transforms import to_scale
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
+from .checkpoints import write_whole
 from .history import SMALL
 from .metrics import summarise
 from .predict import evaluate
-from .publish import average_pixels, changed_guidance, for_json, shuffle_pixels
+from .publish import GUIDANCE_CONTROLS, average_pixels, changed_guidance, for_json, shuffle_pixels
 from .train import STATE_FILE, TrainConfig, fit, processes
 
 DECLARED = {
@@ -116,8 +117,7 @@ ARMS = {
 }
 # Measured on the trained guided networks as well: what is done to what passes which taps of its blocks.
 CONTROLS = {
-    "guidance zeroed": (torch.zeros_like, "guidance"),
-    "guidance shuffled": (shuffle_pixels, "guidance"),
+    **{control: (change, "guidance") for control, change in GUIDANCE_CONTROLS.items()},
     "kernels averaged": (average_pixels, "kernels"),
     "gates averaged": (average_pixels, "gate_static", "gate_dynamic"),
 }
@@ -433,6 +433,9 @@ def run_cell(
     }
 
 
+ABOUT = ("name", "group", "kind", "height", "width", "dial", "level")  # columns that are no metrics
+
+
 def _measure(model: SGDCNet, tests: list[tuple[dict, Images]], described: bool = True) -> dict[str, list]:
     """Metrics of all test images, as columns; processes that work together share the images."""
     from accelerate.utils import gather_object
@@ -443,28 +446,27 @@ def _measure(model: SGDCNet, tests: list[tuple[dict, Images]], described: bool =
         if not len(mine):
             continue
         records = evaluate(model, [images[i] for i in mine])["images"]
-        dataset, groups = images.dataset, images.dataset.groups
+        groups, strata = images.dataset.groups, images.dataset.strata
         for i, record in zip(mine, records, strict=True):
             height, width = images[i].mask.shape
-            about = {"group": groups[i], "kind": dataset.strata[i], "height": height, "width": width, **note}
+            about = {"group": groups[i], "kind": strata[i], "height": height, "width": width, **note}
             rows.append((note.get("dial", ""), note.get("level", 0), i, about | record))
     rows = [row for _, _, _, row in sorted(gather_object(rows), key=lambda row: row[:3])]
     numbers = {group: n for n, group in enumerate(dict.fromkeys(row["group"] for row in rows))}
-    rows = [{**row, "name": _short(row["name"]), "group": numbers[row["group"]]} for row in rows]
+    rows = [{**row, "name": short_name(row["name"]), "group": numbers[row["group"]]} for row in rows]
     keys = list(rows[0])
     if not described:
-        keys = [key for key in keys if key not in ("group", "kind", "height", "width", "dial", "level", "name")]
+        keys = [key for key in keys if key not in ABOUT]
     return {key: [row[key] for row in rows] for key in keys}
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """BBBC038 names its images by 64 hexadecimal digits; twelve tell them apart."""
     return name if len(name) < 40 else name[:12]
 
 
 def _records(images: dict[str, list]) -> list[dict]:
-    about = ("name", "group", "kind", "height", "width", "dial", "level")
-    keys = [key for key in images if key not in about]
+    keys = [key for key in images if key not in ABOUT]
     return [dict(zip(keys, row, strict=True)) for row in zip(*(images[key] for key in keys), strict=True)]
 
 
@@ -521,17 +523,8 @@ def write_result(path: Path, result: dict) -> None:
 
     Numbers are rounded to five decimals, settings are not.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
     plain = {key: for_json(value, None if key in ("training", "network") else 5) for key, value in result.items()}
-    try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(_as_lines(plain, 3) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, (_as_lines(plain, 3) + "\n").encode())
 
 
 def read_results(folder: Path) -> list[dict]:

@@ -54,7 +54,7 @@ def publish(run: Path, name: str, command: str, test: Dataset, assets: Path, not
     result = evaluate(model, test, progress=True)
     controls = {}
     if model.config.kernel_source == "structure":
-        for control, change in (("guidance zeroed", torch.zeros_like), ("guidance shuffled", shuffle_pixels)):
+        for control, change in GUIDANCE_CONTROLS.items():
             with changed_guidance(model, change):
                 changed = evaluate(model, test, progress=True)
             difference = {m: paired_difference(changed["images"], result["images"], m) for m in METRICS}
@@ -75,6 +75,10 @@ def shuffle_pixels(guidance: Tensor) -> Tensor:
     flat = guidance.flatten(2)
     order = torch.randperm(flat.shape[-1], generator=torch.Generator().manual_seed(0)).to(flat.device)
     return flat[..., order].view_as(guidance)
+
+
+# What is done to the guidance that a trained network's blocks read, to see whether it matters to them.
+GUIDANCE_CONTROLS = {"guidance zeroed": torch.zeros_like, "guidance shuffled": shuffle_pixels}
 
 
 def average_pixels(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei
 from sgdc_viz.data.transforms import to_scale
 from sgdc_viz.evidence import SHORT, TITLES, kind_table, sentence
 from sgdc_viz.learn import predict_mask
+from sgdc_viz.learn.experiment import short_name
 from sgdc_viz.learn.metrics import iou
 from sgdc_viz.learn.publish import NAMES, paired_difference
 from sgdc_viz.nn import SGDCNet
@@ -424,7 +425,7 @@ def kind_rows(results: Mapping[str, dict], summary: Mapping) -> tuple[list[str],
     Args:
         results: as in results.json. summary: from `sgdc_viz.evidence.load_summary()`.
     """
-    shipped = {arm: {image["name"][:12]: image["iou"] for image in results[f"nuclei-{source}"]["images"]}
+    shipped = {arm: {short_name(image["name"]): image["iou"] for image in results[f"nuclei-{source}"]["images"]}
                for arm, source in (("guided", "structure"), ("pooled", "pooled"))}  # fmt: skip
     rows, seeds = [], summary["experiments"]["nuclei"]["arms"]
     for kind, told in summary["experiments"]["nuclei"]["images_by_kind"].items():
