@@ -323,6 +323,27 @@ def look(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the page, index.html.")],
+    threads: Threads = None,
+) -> None:
+    """Write the demo as one file for a course's web page: it needs no Python, no server and no network.
+
+    A handful of pictures with the kernels of every pixel, the pool size
+    slider and the profile across outlines. An index.html in DIR is
+    overwritten, other files there stay.
+    """
+    from sgdc_viz.export import export_page
+
+    _set_threads(threads)
+    _refuse_file(folder, "DIR")
+    print("running the networks on the page's pictures takes about half a minute ...", flush=True)
+    page = export_page(folder)
+    print(f"wrote {page}, {page.stat().st_size / 1e6:.1f} MB, all in this one file")
+    print(f"open it with a browser ({page.resolve().as_uri()}), or put it on any web server")
+
+
+@app.command()
 def experiment(
     name: Annotated[
         str,

@@ -48,7 +48,9 @@ BELOW = {
     "teach": LOWER | {"evidence", "explore"},
     "bench": LOWER | {"explore"},
     "evidence": LOWER,
-    "cli": LOWER | {"bench", "evidence", "explore", "teach"},
+    "export": LOWER | {"explore"},
+    "demo": LOWER | {"evidence", "explore"},
+    "cli": LOWER | {"bench", "evidence", "explore", "export", "teach"},
     "__main__": {"cli"},
 }
 LINUX = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
@@ -483,7 +485,7 @@ def test_imports_point_downward():
 
 
 def test_each_part_imports_only_what_its_users_install():
-    """nn: torch alone. The rest: the plain dependencies. teach: also the extra "notebooks"; app.py: also "app"."""
+    """nn: torch alone. The rest: the plain dependencies. teach: also the extra "notebooks"; app.py and demo: also "app"."""
     owners = importlib.metadata.packages_distributions()
 
     def names(*lists: list[str]) -> set[str]:
@@ -497,7 +499,7 @@ def test_each_part_imports_only_what_its_users_install():
             allowed = {"torch", "sgdc-viz"} | names(EXTRAS["paper"])
         elif part == "teach":
             allowed |= names(EXTRAS["notebooks"], EXTRAS["test"]) | {"ipython", "nbformat"}
-        elif part == "app":
+        elif part in ("app", "demo"):
             allowed |= names(EXTRAS["app"])
         for name in imports(path):
             top = name.split(".")[0]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+ORIENTATION, PHOTOMETRIC, BITS = 274, 262, 258  # tags of TIFF, the first of EXIF too
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,66 @@ def load_mask_values(source: str | Path | bytes, max_side: int = 4096, name: str
     if image.mode == "1" or (image.mode != "L" and not image.mode.startswith(("I", "F"))):
         image = _convert(image, "L" if image.mode == "1" else "RGB", name)
     values = np.asarray(image)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"{name!r} holds values that are not finite (NaN or infinity); clean it first.")
     return values.max(2) if values.ndim == 3 else values
+
+
+def read_truth(data: bytes, name: str, shape: tuple[int, int], orientation: int = 1) -> tuple[np.ndarray, str]:
+    """The mask that belongs to an image, from the bytes of its file.
+
+    Args:
+        name: of the file, for messages.
+        shape: (rows, columns) of the image as `load_image` gave it, upright.
+        orientation: of the image's file, see `exif_orientation`. Programs that draw masks often ignore it: a mask of
+            the size that the image had before it was turned upright is turned with it.
+
+    Returns:
+        (truth, said): int32 [H, W], object numbers where the file holds numbers (see `numbers_in`), otherwise 1 for
+        object and 0 for background (over half of the largest value); and one sentence about it.
+
+    Raises:
+        ValueError: no readable mask, or one of another size; one sentence.
+    """
+    values = load_mask_values(data, name=name)
+    if values.shape != shape and orientation in (5, 6, 7, 8) and values.shape == shape[::-1]:
+        values = np.asarray(_upright(Image.fromarray(values), orientation))
+    if values.shape != shape:
+        height, width = values.shape
+        raise ValueError(
+            f"{name!r} is {width}x{height} pixels and the image {shape[1]}x{shape[0]}: draw the mask on the image "
+            "itself, or export it at the image's size."
+        )
+    numbers = numbers_in(values)
+    truth = (binary(values) if numbers is None else values).astype(np.int32)
+    share = f"{100 * np.count_nonzero(truth) / truth.size:.2g} % of the image"
+    if not truth.any():
+        return truth, "The mask is empty: it says that there is no object."
+    if truth.all():
+        return (
+            truth,
+            "The mask covers all of the image: if that is not so, it may be inverted, or drawn in transparency.",
+        )
+    if numbers is None:
+        return truth, f"The mask says what is object and what is not: {share} is object."
+    return truth, f"The mask holds {np.count_nonzero(numbers)} numbers, of objects or kinds of them, on {share}."
+
+
+def exif_orientation(data: bytes) -> int:
+    """How a camera was held, 1 (upright) to 8, from the bytes of an image file that `load_image` can read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            told = Image.open(io.BytesIO(data), formats=FORMATS).getexif().get(ORIENTATION, 1)
+        except Exception:  # garbled, or not for Pillow: load_image takes it as upright, too
+            return 1
+    return told if told in range(1, 9) else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn (or mirror) what a camera with this orientation, 1 to 8, has written."""
+    image.getexif()[ORIENTATION] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def load_labels(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
@@ -142,9 +202,13 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
                     f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
                     "smaller or cut out the part of interest."
                 )
-            if image.format == "TIFF" and image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(258, (8,))) > 8:
+            if image.format == "TIFF" and image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(BITS, (8,))) > 8:
                 return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit colour in planes
             image.load()
+            if image.mode.startswith("I;16") and image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0:
+                white = 2 ** image.tag_v2.get(BITS, (16,))[0] - 1  # 0 is white, which Pillow minds for 8 bits only
+                turned = Image.fromarray(white - np.asarray(image).astype(np.int32))
+                return _upright(turned, image.tag_v2.get(ORIENTATION, 1)), name
             try:
                 return ImageOps.exif_transpose(image), name
             except Exception:  # garbled EXIF: the picture itself is sound
@@ -177,21 +241,24 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
                     f"{name!r} is {page.imagewidth}x{page.imagelength} pixels; at most {max_side} a side "
                     "are read: make it smaller or cut out the part of interest."
                 )
-            values = page.asarray()
+            values, planes = page.asarray(), page.axes.startswith("S")
+            tag = page.tags.get(ORIENTATION)
+            orientation = 1 if tag is None else int(tag.value)
     except Exception as error:
         if str(error).startswith(repr(name)):
             raise
         raise ValueError(f"{name!r} is a TIFF of a kind that cannot be read ({error}); save it as PNG.") from None
-    if values.ndim == 3 and values.shape[0] in (3, 4) and values.shape[2] not in (3, 4):
+    if values.ndim == 3 and planes:
         values = np.moveaxis(values, 0, -1)
     if values.ndim == 3 and values.shape[2] in (1, 2):
         values = values[:, :, 0]
     if values.ndim not in (2, 3):
         raise ValueError(f"{name!r} has {values.ndim} dimensions {values.shape}, not height x width (x colour).")
     if values.ndim == 2 and values.dtype.kind in "iu" and values.dtype.itemsize > 1:
-        return Image.fromarray(values.astype(np.int32))  # mode I: numbers stay numbers
+        return _upright(Image.fromarray(values.astype(np.int32)), orientation)  # mode I: numbers stay numbers
     values = _to_8_bits(values, name)
-    return Image.fromarray(values if values.ndim == 2 else np.ascontiguousarray(values[:, :, :3]))
+    values = values if values.ndim == 2 else np.ascontiguousarray(values[:, :, :3])
+    return _upright(Image.fromarray(values), orientation)
 
 
 def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:

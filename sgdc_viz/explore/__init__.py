@@ -5,6 +5,8 @@ pair = explorer.look("nuclei", image)              # runs both networks once and
 pair.overview((40, 52)), pair.kernels((40, 52)), pair.microscope((40, 52)), pair.predictions((40, 52))
 pair.pooling(4), pair.causal(), pair.region(), pair.kernel_maps(controls=True)      # changed and control arms run once
 explorer.compare("nuclei", image, {"guided": Arm(), "guidance zeroed": Arm(change="guidance zeroed")})
+for step in explorer.whole("nuclei", image): ...   # all of a large image, tile by tile; step.result at the end
+family = explorer.add_network(data, "mine.safetensors")    # a network of one's own, for all of the above
 watch(image).training((40, 52))                    # a training, step by step
 """
 
@@ -13,11 +15,14 @@ from .explorer import ARMS, Explorer
 from .film import Film, watch
 from .networks import FAMILIES, UNTRAINED, Place, families, fit, load_network, missing_weights
 from .pair import Pair
+from .results import Result, result_of_whole, results_csv, results_of_pair, results_zip
 from .runs import Run, run_network
 from .several import causal, statistic_by_distance
+from .whole import Progress, Whole
 
 __all__ = [
     "ARMS", "CHANGES", "COMPARISONS", "CONTROLS", "FAMILIES", "POOL_SIZES", "UNTRAINED", "Arm", "Explorer", "Film",
-    "Pair", "Place", "Run", "causal", "families", "fit", "load_network", "missing_weights", "run_network",
+    "Pair", "Place", "Progress", "Result", "Run", "Whole", "causal", "families", "fit", "load_network",
+    "missing_weights", "result_of_whole", "results_csv", "results_of_pair", "results_zip", "run_network",
     "statistic_by_distance", "watch",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -87,6 +87,25 @@ COMPARISONS = {
     **{name: Arm(change=pooled_change(p)) for p, name in POOLED_CONTEXT.items()},
     RANDOM: Arm(change=RANDOM),
 }
+LABELS = {"structure": "guided"}  # kernel_source -> what people read; the others are called by their own names
+
+
+def arms_of(sources: Sequence[str]) -> dict[str, Arm]:
+    """Row name -> arm of each of a family's networks, given their kernel sources; the first is looked at first."""
+    return {LABELS.get(source, source): Arm(source) for source in sources}
+
+
+def comparisons_of(sources: Sequence[str]) -> dict[str, Arm]:
+    """Row name -> what a family's first network can be compared with: its other networks, and changes of itself."""
+    first, *others = sources
+    told = arms_of(others)
+    for name, arm in COMPARISONS.items():
+        site = CHANGES[arm.change][0] if arm.change else None
+        unread = site == "*.guidance" and first != "structure"
+        shared = site == "*.context" and first in ("pooled", "global")  # of blocks already
+        if arm.change and not unread and not shared:
+            told[name] = Arm(first, arm.change)
+    return told
 
 
 @contextmanager

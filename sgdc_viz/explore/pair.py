@@ -36,7 +36,7 @@ from sgdc_viz.views.style import MINUS
 
 from .arms import CHANGES, CONTROLS, POOL_SIZES, RANDOM, REWRITTEN, Arm, pooled_change, pooling_label
 from .linked import linked
-from .networks import SOURCES, UNTRAINED, Place
+from .networks import SOURCES, Place, untrained_of
 from .runs import Run
 from .several import causal, statistic_by_distance
 
@@ -123,7 +123,7 @@ class Pair:
 
     def random_weights(self) -> Pair:
         """The same image through the same arms without training: the control for a whole figure."""
-        return self.explorer.compare(UNTRAINED, self.image, self.arms, self.truth)
+        return self.explorer.compare(untrained_of(self.family), self.image, self.arms, self.truth)
 
     def run(self, arm: Arm, *, mask: np.ndarray | None = None, recorded: bool = False) -> Run:
         """This image through another arm of the family, see `Explorer.run`."""
@@ -164,10 +164,11 @@ class Pair:
         for p in sizes if 1 in sizes else (1, *sizes):
             run = self.run(Arm(change=pooled_change(p)))
             steps[pooling_label(p)] = PoolingStep(run.maps, run.probability, p, metrics=self.prediction(run).metrics)
-        run = self.run(Arm(SOURCES["pooled"]))
-        steps[f"pooled, pool size {run.pool_size}"] = PoolingStep(
-            run.maps, run.probability, run.pool_size, True, self.prediction(run).metrics
-        )
+        if SOURCES["pooled"] in self.explorer.sources_of(self.family):
+            run = self.run(Arm(SOURCES["pooled"]))
+            steps[f"pooled, pool size {run.pool_size}"] = PoolingStep(
+                run.maps, run.probability, run.pool_size, True, self.prediction(run).metrics
+            )
         return steps
 
     def causal(
@@ -275,7 +276,7 @@ class Pair:
             raise ValueError("the truth of this image is not known: boundary_branch needs it, give truth= to look().")
         boundaries = {name: run.boundary for name, run in self.runs.items()}
         if controls and self.trained:
-            boundaries[RANDOM] = self.run(Arm(change=RANDOM)).boundary
+            boundaries[RANDOM] = self.run(Arm(self._reference.source, RANDOM)).boundary
         figure = boundary_branch(self.image, boundaries, self.truth, stride=self._first.stride, tolerance=tolerance,
                                  window=self._window(pixel, zoom))  # fmt: skip
         return self._linked(figure, pixel, zoom)
@@ -326,7 +327,7 @@ class Pair:
 
     def control_arms(self) -> dict[str, Arm]:
         """What a claim about the first arm must survive: its label -> the same network, changed."""
-        if self.family == UNTRAINED:
+        if self.family == untrained_of(self.family):
             return {name: self._changed(name) for name in CONTROLS if name != RANDOM and self._can(name)}
         return {name: self._changed(name) for name in CONTROLS if self._can(name)}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,18 @@ from .metrics import evaluate_labels, evaluate_masks, summarise
 TILE, OVERLAP = 1024, 128  # pixels at the model's scale; a larger image is predicted in tiles
 
 
+def scaled(model: SGDCNet, image: np.ndarray) -> np.ndarray:
+    """An image at the scale the model was trained at: uint8 RGB [H, W, 3] -> uint8 [h, w, 3].
+
+    Raises:
+        ValueError: if it is no such image.
+    """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"an image must be uint8 RGB [H, W, 3], got {image.dtype} {image.shape}.")
+    return to_scale(image, _data(model).get("longest_side"))
+
+
 def prepare(model: SGDCNet, image: np.ndarray | str | Path) -> torch.Tensor:
     """An image as the model wants it: [1, 3, h, w], values 0..1, at the scale the model was trained at.
 
@@ -29,14 +42,9 @@ def prepare(model: SGDCNet, image: np.ndarray | str | Path) -> torch.Tensor:
     """
     if isinstance(image, str | Path):
         image = load_image(image)
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"an image must be uint8 RGB [H, W, 3], got {image.dtype} {image.shape}.")
-    image = to_scale(image, _data(model).get("longest_side"))
-    return image_tensor(image).to(next(model.parameters()).device)
+    return image_tensor(scaled(model, image)).to(next(model.parameters()).device)
 
 
-@torch.no_grad()
 def predict_probability(model: SGDCNet, image: np.ndarray | str | Path) -> np.ndarray:
     """Probability of each class at each pixel of the image as given.
 
@@ -50,13 +58,18 @@ def predict_probability(model: SGDCNet, image: np.ndarray | str | Path) -> np.nd
         raise ValueError("the model is in training mode, where batch norm would use this image: call model.eval().")
     if isinstance(image, str | Path):
         image = load_image(image)
-    tensor = prepare(model, image)
-    logits = _tiled_logits(model, tensor)
-    if logits.shape[-2:] != image.shape[:2]:
-        logits = F.interpolate(logits, size=image.shape[:2], mode="bilinear", align_corners=False, antialias=True)
-    if logits.shape[1] == 1:
-        return logits[0, 0].sigmoid().float().cpu().numpy()
-    return logits[0].softmax(0).float().cpu().numpy()
+    for step in predict_tiles(model, scaled(model, image)):  # noqa: B007 - the last one has the logits
+        pass
+    logits = at_size(step.logits, image.shape[:2])
+    probability = logits[0, 0].sigmoid() if logits.shape[1] == 1 else logits[0].softmax(0)
+    return probability.float().cpu().numpy()
+
+
+def at_size(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Logits [1, C, h, w] -> [1, C, H, W], bilinear, where the model's scale is not the image's own."""
+    if logits.shape[-2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def predict_mask(model: SGDCNet, image: np.ndarray | str | Path) -> np.ndarray:
@@ -72,33 +85,69 @@ def predict_mask(model: SGDCNet, image: np.ndarray | str | Path) -> np.ndarray:
     return probability > 0.5 if probability.ndim == 2 else probability.argmax(0).astype(np.uint8)
 
 
-def _tiled_logits(model: SGDCNet, image: torch.Tensor) -> torch.Tensor:
-    """Logits of an image of any size: in one piece up to TILE, otherwise overlapping tiles, blended linearly."""
-    height, width = image.shape[-2:]
-    if max(height, width) <= TILE:
-        return model(image).logits
-    total = image.new_zeros(1, model.config.num_classes, height, width)
-    weight = image.new_zeros(1, 1, height, width)
-    for y in _starts(height):
-        for x in _starts(width):
-            tile = model(image[..., y : y + TILE, x : x + TILE]).logits
-            ramp = _ramp(tile.shape[-2])[:, None] * _ramp(tile.shape[-1])[None, :]
-            ramp = ramp.to(tile)
-            total[..., y : y + TILE, x : x + TILE] += tile * ramp
-            weight[..., y : y + TILE, x : x + TILE] += ramp
-    return total / weight
+class TileStep(NamedTuple):
+    """So many tiles of an image are done; `logits` [1, C, h, w] come with the last one, before that there are none."""
+
+    done: int
+    all: int
+    logits: torch.Tensor | None = None
 
 
-def _starts(size: int) -> list[int]:
-    """Where tiles begin, in multiples of OVERLAP (a multiple of every stride, so that feature grids stay aligned)."""
-    step = TILE - OVERLAP
-    return list(range(0, max(1, size - OVERLAP), step))
+def predict_tiles(
+    model: SGDCNet, image: np.ndarray, tile: int | None = None, overlap: int | None = None
+) -> Iterator[TileStep]:
+    """Logits of an image of any size, tile by tile: overlapping tiles, blended linearly; a small image is one tile.
+
+    Nothing runs between two steps, so whoever asks for them may pause, or stop for good. The model sees one tile at a
+    time: memory grows with the tile, and with the image only by its logits.
+
+    Args:
+        image: uint8 RGB [h, w, 3] at the model's scale, see `scaled`.
+        tile: side of a tile in pixels (default 1024), overlap: what two neighbours share (default 128). Their
+            difference is a multiple of the coarsest stride, so that the feature grids of all tiles are one grid.
+
+    Yields:
+        first TileStep(0, all), then one step for each tile.
+
+    Raises:
+        ValueError: a tile that does not hold its overlap, or feature grids that do not meet.
+    """
+    tile, overlap, coarsest = tile or TILE, overlap or OVERLAP, model.config.strides[-1]
+    if not 0 < overlap < tile or (tile - overlap) % coarsest:
+        raise ValueError(
+            f"tile={tile} must be larger than overlap={overlap}, and by a multiple of {coarsest}, the model's coarsest "
+            "stride in pixels."
+        )
+    (height, width), device = image.shape[:2], next(model.parameters()).device
+    spans = [(rows, columns) for rows in _spans(height, tile, overlap) for columns in _spans(width, tile, overlap)]
+    total = None
+    yield TileStep(0, len(spans))
+    for done, ((y, down), (x, across)) in enumerate(spans, start=1):
+        part = image_tensor(image[y : y + len(down), x : x + len(across)]).to(device)
+        with torch.no_grad():  # not around the yield: it would hold for whoever is at work between two steps
+            logits = model(part).logits
+        if len(spans) == 1:
+            total = logits
+        else:
+            total = logits.new_zeros(1, logits.shape[1], height, width) if total is None else total
+            weight = (down[:, None] * across[None, :]).to(logits)
+            total[..., y : y + len(down), x : x + len(across)] += logits * weight
+        yield TileStep(done, len(spans), total if done == len(spans) else None)
 
 
-def _ramp(size: int) -> torch.Tensor:
-    """Weights that rise from the tile's rim to 1 over OVERLAP pixels."""
-    distance = torch.minimum(torch.arange(1, size + 1), torch.arange(size, 0, -1))
-    return (distance / OVERLAP).clamp(max=1.0)
+def _spans(size: int, tile: int, overlap: int) -> list[tuple[int, torch.Tensor]]:
+    """Along one side: where each tile begins, and the weight of each of its pixels; the weights add up to 1.
+
+    Tiles begin at multiples of tile - overlap. Weights rise from a tile's rim to 1 over `overlap` pixels.
+    """
+    starts = [0] if size <= tile else range(0, size - overlap, tile - overlap)
+    sums, ramps = torch.zeros(size), []
+    for start in starts:
+        length = min(tile, size - start)
+        distance = torch.minimum(torch.arange(1, length + 1), torch.arange(length, 0, -1))
+        ramps.append((start, (distance / overlap).clamp(max=1.0)))
+        sums[start : start + length] += ramps[-1][1]
+    return [(start, ramp / sums[start : start + len(ramp)]) for start, ramp in ramps]
 
 
 def evaluate(model: SGDCNet, samples: Iterable[Sample], progress: bool = False) -> dict:

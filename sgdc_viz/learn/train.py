@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def fit(
         )
     folder = Path(out) if out is not None else None
     keep = _check_keep(keep, config.steps, folder)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    optimizer = make_optimizer(model, config)
     step, history = 0, []
     if folder is not None and (folder / STATE_FILE).exists():
         if not resume:
@@ -190,16 +191,7 @@ def fit(
                 images, masks = images[share].to(accelerator.device), masks[share].to(accelerator.device)
                 instances = None if instances is None else instances[share].to(accelerator.device)
 
-                for group in optimizer.param_groups:
-                    group["lr"] = config.rate(step)
-                with accelerator.autocast():
-                    losses = total_loss(net(images), masks, instances, config.edge_weight, config.edge_width)
-                if not torch.isfinite(losses["total"]):
-                    raise ValueError(f"the loss is {losses['total'].item()} at step {step}: lower the learning rate.")
-                optimizer.zero_grad()
-                accelerator.backward(losses["total"])
-                accelerator.clip_grad_norm_(net.parameters(), config.grad_clip)
-                optimizer.step()
+                losses = train_step(net, optimizer, (images, masks, instances), config, step, accelerator)
                 step += 1
 
                 record = {"step": step, "rate": config.rate(step - 1)}
@@ -233,6 +225,53 @@ def fit(
         save_checkpoint(folder / MODEL_FILE, model, data=described, training=training)
         (folder / HISTORY_FILE).write_text(json.dumps(history), encoding="utf-8")
     return history
+
+
+def make_optimizer(model: SGDCNet, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over all parameters; the rate is set anew in each step."""
+    return torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+
+
+def train_step(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: tuple[Tensor, Tensor, Tensor | None],
+    config: TrainConfig,
+    step: int,
+    accelerator=None,
+) -> dict[str, Tensor]:
+    """One optimizer step on one batch.
+
+    Args:
+        net: in training mode.
+        optimizer: of `make_optimizer`.
+        batch: images [B, 3, S, S], masks [B, S, S], instances or None, as `make_batch` gives them.
+        config: gives rate, weights of the losses and the largest norm of the gradient.
+        step: 0 <= step < config.steps.
+        accelerator: accelerate's, for other precisions and several processes; None: plain torch in float32.
+
+    Returns:
+        The losses before the step, see `losses.total_loss`.
+
+    Raises:
+        ValueError: the loss is not finite; nothing was changed.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate(step)
+    images, masks, instances = batch
+    with accelerator.autocast() if accelerator else nullcontext():
+        losses = total_loss(net(images), masks, instances, config.edge_weight, config.edge_width)
+    if not torch.isfinite(losses["total"]):
+        raise ValueError(f"the loss is {losses['total'].item()} at step {step}: lower the learning rate.")
+    optimizer.zero_grad()
+    if accelerator:
+        accelerator.backward(losses["total"])
+        accelerator.clip_grad_norm_(net.parameters(), config.grad_clip)
+    else:
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(net.parameters(), config.grad_clip)
+    optimizer.step()
+    return losses
 
 
 def kept_path(folder: Path, step: int) -> Path:

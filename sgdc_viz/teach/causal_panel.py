@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 
 import ipywidgets
 
-from sgdc_viz.explore import Arm, Pair
+from sgdc_viz.explore import Pair
 from sgdc_viz.explore.arms import CHANGES, RANDOM, REWRITTEN
+from sgdc_viz.explore.at_pixel import change_at
 from sgdc_viz.explore.several import CAUSES
 from sgdc_viz.views import Figure
-from sgdc_viz.views.overview import check_pixel
-from sgdc_viz.views.style import number
 
 from .shell import AtPixel, Shell, check_count, pixel_fields, whole_numbers
 
@@ -40,21 +39,7 @@ def render(pair: Pair, state: CausalState) -> str:
     Raises:
         ValueError: the pixel lies outside the image, or the guided network cannot be changed so.
     """
-    check_pixel(state.pixel, pair.image)
-    arms = {"trained": pair, RANDOM: pair.random_weights()} if pair.trained else {RANDOM: pair}
-    rows = []
-    for name, own in arms.items():
-        before = float(own.run(Arm()).probability[state.pixel])
-        after = float(own.run(Arm(change=state.change)).probability[state.pixel])
-        rows.append((name, number(before), number(after), number(after - before, 2)))
-    name, before, after, _ = rows[0]
-    message = f"Probability of object here: {before} as it is, {after} with {state.change} ({name})."
-    return Figure(
-        name="pixel", title=f"Row {state.y}, column {state.x}", message=message, summary="", alt=message,
-        rows=(), columns=(), cells=(),
-        table=(("guided network", "as it is", state.change, "change of the probability"), *rows),
-        data=(("y", str(state.y)), ("x", str(state.x)), ("chosen", state.change)),
-    ).to_html()  # fmt: skip
+    return change_at(pair, state.change, state.pixel).to_html()
 
 
 def still(pair: Pair, changes: Sequence[str] = ("guidance zeroed", "guidance mirrored", "kernels uniform")) -> Figure:

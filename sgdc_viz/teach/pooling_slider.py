@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sgdc_viz.explore import POOL_SIZES, Pair
-from sgdc_viz.explore.arms import pooling_label
+from sgdc_viz.explore.at_pixel import pooling_at
 from sgdc_viz.views import Figure, pooling
-from sgdc_viz.views.overview import check_pixel
-from sgdc_viz.views.style import number
 
 from .shell import AtPixel, Shell, check_count, pixel_fields, slider, whole_numbers
 
@@ -34,25 +32,7 @@ def render(pair: Pair, state: PoolingState) -> str:
     Raises:
         ValueError: the pixel lies outside the image, or the pool size is not one of those that were run.
     """
-    check_pixel(state.pixel, pair.image)
-    steps = pair.pooling_steps()
-    label = pooling_label(state.pool_size)
-    if label not in steps:
-        raise ValueError(f"pool_size={state.pool_size!r} is none of {', '.join(map(str, POOL_SIZES))}.")
-    first, trained = next(iter(steps)), list(steps)[-1]
-    told = {name: number(float(step.probability[state.pixel])) for name, step in steps.items()}
-    i, j = (n // next(iter(pair.runs.values())).stride for n in state.pixel)
-    entropy = {name: number(float(step.maps.entropy[i, j])) for name, step in steps.items()}
-    shown = dict.fromkeys([first, label, trained])
-    message = "Probability of object here: " + ", ".join(f"{told[name]} with {name}" for name in shown)
-    message += f". Only {trained} was trained that way; all others have the weights of {first}."
-    head = ("at this pixel", *steps)
-    return Figure(
-        name="pixel", title=f"Row {state.y}, column {state.x}", message=message, summary="", alt=message,
-        rows=(), columns=(), cells=(),
-        table=(head, ("probability of object", *told.values()), ("kernel entropy, mean of heads", *entropy.values())),
-        data=(("y", str(state.y)), ("x", str(state.x)), ("chosen", label)),
-    ).to_html()  # fmt: skip
+    return pooling_at(pair, state.pool_size, state.pixel).to_html()
 
 
 def still(pair: Pair, sizes: Sequence[int | None] = (1, 8, None)) -> Figure:

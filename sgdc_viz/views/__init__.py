@@ -8,6 +8,7 @@ from .ellipses import KernelEllipses, ellipses
 from .figure import CSS, LINKED_JS, Bars, Box, Column, Figure, Heat, Outline, Picture, Strokes, Words
 from .geometry import BoundaryScore, boundary_score, elsewhere, ring, signed_distance, true_boundary
 from .kernel_maps import KernelMaps, kernel_maps
+from .live import snapshot
 from .microscope import microscope, pixel_kernels
 from .overview import BlockMaps, overview
 from .panels import curves, heat, panels, square
@@ -18,13 +19,14 @@ from .sge_stages import SGEStages, sge_stages
 from .statistic_by_distance import statistic_by_distance
 from .style import Scale, outlines_of, shared_scale
 from .training import TrainingStep, training
+from .whole import WHOLE_JS, whole
 
 __all__ = [
     "CSS", "LINKED_JS", "Bars", "BlockMaps", "BoundaryScore", "Box", "Case", "Change", "Column", "Effect", "Effects",
     "Figure", "Heat", "KernelEllipses", "KernelMaps", "Outline", "Picture", "Plot", "PoolingStep", "Prediction",
-    "ProfileMaps", "Region", "SGEStages", "Scale", "Series", "Strokes", "TrainingStep", "Words",
+    "ProfileMaps", "Region", "SGEStages", "Scale", "Series", "Strokes", "TrainingStep", "WHOLE_JS", "Words",
     "boundary_branch", "boundary_profile", "boundary_score", "causal", "curves", "ellipses", "elsewhere", "heat",
     "kernel_maps", "microscope", "outlines_of", "overview", "panels", "pixel_kernels", "pooling", "predictions",
-    "region", "ring", "sge_stages", "shared_scale", "signed_distance", "square", "statistic_by_distance", "training",
-    "true_boundary",
+    "region", "ring", "sge_stages", "shared_scale", "signed_distance", "snapshot", "square", "statistic_by_distance",
+    "training", "true_boundary", "whole",
 ]  # fmt: skip

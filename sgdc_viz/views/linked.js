@@ -53,6 +53,43 @@ function select(y, x) {
   trigger("select", { index: [x, y], value: null });
 }
 
+// Painting a region: on the picture of a figure named "canvas", by dragging, or with the space bar at the pixel.
+const brush = () => Number(document.querySelector("#sg-brush input")?.value ?? 8); // radius in image pixels
+const canvasAt = (event) => event.target.closest?.('[data-figure="canvas"] svg.sg-linked');
+let stroke = null;
+
+function dab(svg, y, x, radius) {
+  let group = svg.querySelector(".sg-dabs");
+  if (!group) {
+    group = document.createElementNS(svg.namespaceURI, "g");
+    group.setAttribute("class", "sg-dabs");
+    svg.querySelector("image").after(group);
+  }
+  const circle = document.createElementNS(svg.namespaceURI, "circle");
+  for (const [name, value] of Object.entries({ cy: y + 0.5, cx: x + 0.5, r: radius + 0.5 })) circle.setAttribute(name, value);
+  group.append(circle);
+}
+
+function paint(event) {
+  const pixel = pixelAt(event);
+  const last = stroke.at(-1);
+  if (!pixel || (last && Math.hypot(pixel[0] - last[0], pixel[1] - last[1]) < brush() / 2)) return;
+  stroke.push(pixel);
+  dab(canvasAt(event), ...pixel, brush());
+}
+
+element.addEventListener("pointerdown", (event) => {
+  if (!canvasAt(event) || event.button !== 0) return;
+  event.target.setPointerCapture?.(event.pointerId);
+  stroke = [];
+  paint(event);
+});
+element.addEventListener("pointerup", () => {
+  if (stroke?.length) trigger("input", { dabs: stroke.map((pixel) => pixel.join(",")).join(" ") });
+  stroke = null;
+});
+element.addEventListener("pointercancel", () => (stroke = null));
+
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button.sg-zoom");
   if (button) {
@@ -61,11 +98,17 @@ element.addEventListener("click", (event) => {
     draw();
     return;
   }
-  const pixel = pixelAt(event);
+  const pixel = canvasAt(event) ? null : pixelAt(event);
   if (pixel) select(...pixel);
 });
 
 element.addEventListener("keydown", (event) => {
+  if (event.key === " " && canvasAt(event)) {
+    event.preventDefault();
+    dab(canvasAt(event), page.y, page.x, brush());
+    trigger("input", { dabs: `${page.y},${page.x}` });
+    return;
+  }
   const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
   const svg = event.target.closest?.("svg.sg-linked");
   if (!step || !svg) return;
@@ -76,6 +119,7 @@ element.addEventListener("keydown", (event) => {
 });
 
 element.addEventListener("pointermove", (event) => {
+  if (stroke) paint(event);
   const pixel = pixelAt(event);
   for (const svg of linked()) {
     const [height, width] = sizeOf(svg);
@@ -88,20 +132,28 @@ element.addEventListener("pointerleave", () => {
 });
 
 function read() {
-  const told = element.querySelector("[data-y]");
-  if (told) [page.y, page.x] = [Number(told.dataset.y), Number(told.dataset.x)];
   const figure = element.querySelector("[data-key]");
-  if (figure) {
-    page.stride = Number(figure.dataset.stride);
-    if (figure.dataset.key !== page.key) {
-      page.key = figure.dataset.key;
-      page.zoom = Number(figure.dataset.zoom);
-      page.centre = [Number(figure.dataset.row), Number(figure.dataset.column)];
-      [page.y, page.x] = page.centre;
-    }
+  const fresh = figure !== null && figure.dataset.key !== page.key;
+  if (figure?.dataset.stride) page.stride = Number(figure.dataset.stride);
+  if (fresh) {
+    page.key = figure.dataset.key;
+    page.zoom = Number(figure.dataset.zoom);
+    [page.y, page.x] = [Number(figure.dataset.row), Number(figure.dataset.column)];
   }
+  // where a page says for all its parts which pixel of which image is selected, that counts
+  const where = document.querySelector(".sg-where");
+  const told = where === null ? element.querySelector("[data-y]") : where.dataset.key === page.key ? where : null;
+  if (told) [page.y, page.x] = [Number(told.dataset.y), Number(told.dataset.x)];
+  const canvas = element.querySelector('[data-figure="canvas"] svg.sg-linked');
+  if (canvas && !stroke && where) {
+    canvas.querySelector(".sg-dabs")?.remove();
+    for (const one of (where.dataset.dabs ?? "").split(" ")) if (one) dab(canvas, ...one.split(",").map(Number));
+  }
+  if (fresh) page.centre = [page.y, page.x];
   keepInView();
   draw();
 }
 watch("value", read);
+const again = () => (element.isConnected ? read() : document.removeEventListener("sg-where", again));
+document.addEventListener("sg-where", again);
 read();
