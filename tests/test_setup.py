@@ -485,7 +485,7 @@ def test_imports_point_downward():
 
 
 def test_each_part_imports_only_what_its_users_install():
-    """nn: torch alone. The rest: the plain dependencies. teach: also the extra "notebooks"; app.py and demo: also "app"."""
+    """nn: torch alone. The rest: the plain dependencies. teach: the extra "notebooks" too; app.py, demo: "app"."""
     owners = importlib.metadata.packages_distributions()
 
     def names(*lists: list[str]) -> set[str]:

@@ -282,3 +282,10 @@ def move_part(visit: Visit, y: float | None, x: float | None) -> Visit:
     pair = gallery.look(view.image, view.family, view.versus, centre)
     y, x = pair.place.from_given(centre)
     return visit.see(centre=centre if pair.place.part else None, y=y, x=x, dabs=())
+
+
+def show_whole(visit: Visit) -> Visit:
+    """Show what was found in the whole image, if it was segmented."""
+    view = visit.view
+    image, _ = gallery.image_of(view.image)
+    return visit.see(segmented=gallery.explorer.has_whole(view.family, image), tab="yours")

@@ -140,7 +140,7 @@ def note(key: str, family: str, pair: Pair) -> str:
             "Get them with the repository, or train them (see the README)."
         )
     if sample is not None:
-        lines.append(escape(sample.note))
+        lines.append(f'<span class="sg-about">{escape(sample.note)}</span>')
     if family == UNTRAINED:
         lines.append("<strong>These networks have random weights: nothing they show was learnt.</strong>")
     elif family not in MEANT_FOR:

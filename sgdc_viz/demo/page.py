@@ -191,14 +191,13 @@ class Page:
             self.painting: gr.update(visible=view.place == PLACES[2]),
         }  # fmt: skip
 
-    def segment(self, visit: Visit) -> Iterator[dict]:
-        """The whole image, tile by tile; a visitor who leaves ends it after the tile that runs."""
+    def segment(self, visit: Visit) -> Iterator[str]:
+        """The whole image, tile by tile, told as HTML; a visitor who leaves ends it after the tile that runs."""
         view = visit.view
         try:
             image, truth = gallery.image_of(view.image)
             for step in gallery.explorer.whole(view.family, image, truth=truth):
-                yield {self.status: f'<p class="sg-note" role="status">{step.done} of {step.all} tiles</p>'}
-            yield self.go(visit.see(segmented=True, tab="yours"), visit) | {self.status: ""}
+                yield f'<p class="sg-note" role="status">{step.done} of {step.all} tiles</p>'
         except (ValueError, OSError) as error:
             raise refuse(error) from None
 
@@ -365,7 +364,10 @@ class Page:
         far = [gr.Number(visible=False, label="Row of the whole image"), gr.Number(visible=False, label="Column")]
         moved = self.parts["whole"].select(to_xy, None, far, **fast)
         on(moved.then, do(actions.move_part), far, slow, "move_part")
-        on(self.all.click, self.segment, [], dict(show_progress="hidden", concurrency_id="whole"), "segment")
+        # In a queue of its own: others can click meanwhile, and this visitor too, who may then see another image.
+        segmented = self.all.click(self.segment, self.visit, self.status, api_name="segment", show_progress="hidden",
+                                   concurrency_id="whole")  # fmt: skip
+        on(segmented.success, do(actions.show_whole), [], quick, "show_whole")
         on(self.keep.click, self.save, [], slow, "save_results")
 
         for name, tab in self.tab.items():
