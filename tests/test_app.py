@@ -12,6 +12,7 @@ import re
 import signal
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,9 @@ from sgdc_viz.data.synthetic import synthetic_nuclei
 from sgdc_viz.demo import actions, gallery, parts
 from sgdc_viz.demo import page as demo
 from sgdc_viz.demo import view as links
+from sgdc_viz.demo.bounded import Bounded
 from sgdc_viz.explore import COMPARISONS, FAMILIES, POOL_SIZES, UNTRAINED, Arm, Explorer
+from sgdc_viz.explore.at_pixel import change_at
 from sgdc_viz.learn import checkpoints, predict_mask, save_checkpoint
 from sgdc_viz.learn.metrics import iou
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
@@ -52,13 +55,13 @@ def served(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "assets_dir", lambda: assets)
         patch.setattr(gallery, "explorer", Explorer())
-        gallery.look.cache_clear()
+        gallery.pairs.clear()
         parts.drawn.clear()
         page = demo.Page()
         _, address, _ = demo.launch(page)
         yield SimpleNamespace(address=address, page=page)
         page.blocks.close()
-        gallery.look.cache_clear()
+        gallery.pairs.clear()
         parts.drawn.clear()
 
 
@@ -148,15 +151,26 @@ def test_what_was_drawn_is_not_drawn_again(visitor, monkeypatch):
     assert visitor.do("inspect_pixel", 33, 44)["kernels"] == shown["kernels"]
 
 
-def test_drawn_parts_are_kept_within_bounds():
-    kept = parts.Drawn(most=100)
-    for i in range(50):
-        kept.put((i,), "x" * 30)
-    assert len(kept) == 3 and kept.bytes == 90 and kept.get((49,)) and kept.get((46,)) is None
-    kept.put((49,), "y" * 10)
-    assert kept.bytes == 70 and kept.get((49,)) == "y" * 10
-    kept.put((99,), "z" * 500)  # larger than everything: it is shown, and alone
-    assert len(kept) == 1
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=60))
+def test_what_is_kept_stays_within_bounds(puts):
+    kept = Bounded(100, len)
+    for name, size in puts:
+        assert kept.put(name, "x" * size) == kept.get(name) == "x" * size  # the newest is always there
+        assert kept.bytes == sum(len(kept.get(n)) for n in range(10) if n in kept) <= 100
+    if puts:
+        kept.put("large", "z" * 500)  # larger than everything: it is shown, and alone
+        assert len(kept) == 1 and kept.bytes == 500
+    kept.clear()
+    assert len(kept) == kept.bytes == 0
+
+
+def test_what_was_used_longest_ago_goes_first():
+    kept = Bounded(100, len)
+    for name in "abc":
+        kept.put(name, "x" * 30)
+    kept.get("a")
+    kept.put("d", "x" * 30)
+    assert [n for n in "abcd" if n in kept] == ["a", "c", "d"]
 
 
 def test_a_channel_can_be_followed(visitor):
@@ -519,15 +533,43 @@ def test_files_of_this_computer_cannot_be_asked_for(server):
     assert "event: error" in answer and Path(mine).exists()
 
 
-def test_an_upload_that_is_no_longer_kept_says_so(visitor, served, tmp_path):
-    for i in range(gallery.KEEP_UPLOADS + 1):
+def test_an_upload_that_is_no_longer_kept_says_so(visitor, served, tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery.uploads, "most", 1000)  # bytes: five images of 8 x 8
+    gallery.uploads.clear()
+    for i in range(7):
         Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
     upload(visitor, tmp_path / "0.png")
     other = Visitor(served)
-    for i in range(1, gallery.KEEP_UPLOADS + 1):
+    for i in range(1, 7):
         upload(other, tmp_path / f"{i}.png")
-    assert len(gallery.uploads) == gallery.KEEP_UPLOADS
+    assert len(gallery.uploads) == 5
     assert "upload it again" in visitor.refused("inspect_pixel", 1, 1)
+
+
+def test_twenty_visitors_at_once_never_see_each_others_pictures(served, tmp_path):
+    """Each brings an image, makes another change in the network and clicks, all at the same time."""
+    changes = ("guidance zeroed", "kernels uniform", "static gate shut", "kernels permuted")
+    rng = np.random.default_rng(4)
+    brought = [rng.integers(0, 255, (40, 40 + i, 3), np.uint8) for i in range(20)]
+
+    def visit(i: int) -> list[str]:
+        Image.fromarray(brought[i]).save(tmp_path / f"{i}.png")
+        one, told = Visitor(served), []
+        assert f'data-width="{40 + i}"' in upload(one, tmp_path / f"{i}.png")["overview"]
+        one.do("open_tab", "cause")
+        one.do("set_change", changes[i % 4], "everywhere")
+        for y, x in ((3 + i, 5), (7, 2 + i)):
+            told.append(words(one.do("inspect_pixel", y, x)["effect-here"]))
+        return told
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(visit, range(20)))
+    alone = Explorer()
+    for i, told in enumerate(answers):
+        pair, change = alone.look("nuclei", brought[i]), changes[i % 4]
+        for text, pixel in zip(told, ((3 + i, 5), (7, 2 + i)), strict=True):
+            assert text == words(change_at(pair, change, pixel).to_html())
+    assert scratch_files() == []
 
 
 def drawn_nuclei(folder: Path, side: int = 96) -> tuple[Path, Path, np.ndarray]:
@@ -616,14 +658,14 @@ def test_networks_that_people_bring(visitor, served, tmp_path):
 def test_without_weights_the_page_says_so_and_offers_the_control_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "assets_dir", lambda: tmp_path)
     monkeypatch.setattr(gallery, "explorer", Explorer())
-    gallery.look.cache_clear()
+    gallery.pairs.clear()
     assert [family for _, family in gallery.offers(gallery.FIRST)] == [UNTRAINED]
     view = actions.arrive({}).view
     pair = gallery.see(view)
     note = words(gallery.note(view.image, view.family, pair))
     assert "Weights are missing in assets/: nuclei-structure.safetensors" in note and "random weights" in note
     assert "Random weights, as a control" in pair.overview(view.pixel).message
-    gallery.look.cache_clear()
+    gallery.pairs.clear()
 
 
 def test_what_is_served_stays_here(server):
@@ -1055,3 +1097,28 @@ def test_a_region_is_painted_with_mouse_and_keyboard(opened):
     page.page.get_by_role("button", name="Clear the region").click()
     page.page.wait_for_function("() => document.querySelectorAll('.sg-dabs circle').length === 0")
     page.page.wait_for_function("() => document.querySelector('#sg-effect').innerText.trim() === ''")
+
+
+@pytest.mark.browser
+def test_the_numbers_on_the_page_are_the_librarys(opened):
+    page = opened(link="?image=synthetic-nuclei")
+    y, x = click(page, page.plane(), (0.62, 0.41))
+    page.wait_for_pixel(y, x)
+    pair = pair_of("synthetic-nuclei")
+    for part, figure in (("kernels", pair.kernels((y, x))), ("microscope", pair.microscope((y, x)))):
+        shown = page.page.locator(f"#sg-{part}").inner_text()
+        assert words(figure.summary) in words(shown) and words(figure.message) in words(shown)
+
+
+@pytest.mark.browser
+def test_a_full_queue_is_told_in_a_friendly_way(opened, served, monkeypatch):
+    page = opened()
+    monkeypatch.setattr(served.page.blocks._queue, "max_size", 0)
+    page.page.get_by_role("tab", name="Compare").click()
+    toast = page.page.locator(".toast-body").first
+    toast.wait_for()
+    assert "busy. Please try again" in toast.inner_text()
+    monkeypatch.undo()
+    page.page.get_by_role("tab", name="Cause").click()
+    page.page.wait_for_selector("#sg-effect svg", timeout=60_000)
+    page.complaints.clear()  # the browser itself tells of status 503

@@ -260,12 +260,12 @@ def upload_network(visit: Visit, file: str | None) -> Visit:
         except ValueError:  # no pair: the new one alone
             pass
     text = f"Your networks: {' and '.join(explorer.sources_of(family))} ({_short(name)})"
-    networks = (*(n for n in visit.networks if n[1] != family), (text, family))[-gallery.KEEP_UPLOADS :]
+    networks = (*(n for n in visit.networks if n[1] != family), (text, family))[-gallery.LISTED :]
     return choose_networks(replace(visit, networks=networks), family, visit.view.versus)
 
 
 def _with_image(visit: Visit, key: str, text: str) -> Visit:
-    images = (*(m for m in visit.images if m[1] != key), (text, key))[-gallery.KEEP_UPLOADS :]
+    images = (*(m for m in visit.images if m[1] != key), (text, key))[-gallery.LISTED :]
     return choose_sample(replace(visit, images=images), key)
 
 

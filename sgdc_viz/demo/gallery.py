@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from functools import lru_cache
 from html import escape
 from typing import NamedTuple
@@ -14,10 +12,13 @@ from sgdc_viz.data.samples import Example, example, examples
 from sgdc_viz.explore import UNTRAINED, Explorer, Pair, Place, families, missing_weights
 from sgdc_viz.explore.networks import digest
 
+from .bounded import Bounded
 from .view import View
 
 MAX_UPLOAD = 20 * 2**20  # bytes
-KEEP_UPLOADS = 8  # images
+KEEP_UPLOADS = 400 * 2**20  # bytes of images that people brought
+KEEP_PAIRS = 1200 * 2**20  # bytes of recordings: some 30 images of 256 x 256 pixels
+LISTED = 8  # own images, and own networks, in a visitor's list
 FIRST = "immunohistochemistry"
 MAX_NETWORK = 64 * 2**20  # bytes
 UPLOAD, OWN = "upload-", "own-"  # how the keys of images and networks begin that somebody brought
@@ -35,17 +36,17 @@ class Upload(NamedTuple):
     orientation: int
 
 
-uploads: OrderedDict[str, Upload] = OrderedDict()  # by key; bounded
-uploads_lock = threading.Lock()
+uploads: Bounded[Upload] = Bounded(
+    KEEP_UPLOADS, lambda u: u.image.nbytes + (0 if u.truth is None else u.truth.nbytes)
+)  # by key
 
 
 def kept(key: str) -> Upload:
     """Raises ValueError if it is no longer kept."""
-    with uploads_lock:
-        if key not in uploads:
-            raise ValueError("that image is no longer kept: upload it again.")
-        uploads.move_to_end(key)
-        return uploads[key]
+    upload = uploads.get(key)
+    if upload is None:
+        raise ValueError("that image is no longer kept: upload it again.")
+    return upload
 
 
 def keep(upload: Upload) -> str:
@@ -54,11 +55,7 @@ def keep(upload: Upload) -> str:
     The same image with a truth is another one: nobody else's picture gets somebody's truth.
     """
     key = UPLOAD + digest(upload.image) + ("" if upload.truth is None else f"-{digest(upload.truth)}")
-    with uploads_lock:
-        uploads[key] = upload
-        uploads.move_to_end(key)
-        while len(uploads) > KEEP_UPLOADS:
-            uploads.popitem(last=False)
+    uploads.put(key, upload)
     return key
 
 
@@ -72,19 +69,24 @@ def loaded(key: str) -> tuple[np.ndarray, np.ndarray | None]:
     return example(key).load()
 
 
-@lru_cache(maxsize=4)  # a click asks for the same pair again and again; a large image takes long to scale and hash
+pairs: Bounded[Pair] = Bounded(KEEP_PAIRS, lambda pair: pair.nbytes)  # a click asks for the same one again and again
+
+
 def look(key: str, family: str, versus: str, centre: tuple[int, int] | None = None) -> Pair:
     """An image through a family's first network and what it is compared with, one of `comparisons`.
 
     Raises:
         ValueError: an image or networks that are not, or no longer, there; a comparison that these do not have.
     """
+    name = (key, family, versus, centre)
     image, truth = image_of(key)
     others = explorer.comparisons_of(family)
     if versus not in others:
         raise ValueError(f"these networks have no comparison {versus!r}: use one of {', '.join(others)}.")
     label, arm = next(iter(explorer.arms_of(family).items()))
-    return explorer.compare(family, image, {label: arm, versus: others[versus]}, truth, centre=centre)
+    return pairs.get(name) or pairs.put(
+        name, explorer.compare(family, image, {label: arm, versus: others[versus]}, truth, centre=centre)
+    )
 
 
 def see(view: View) -> Pair:
@@ -99,8 +101,7 @@ def chosen(key: str) -> Example | None:
 
 def images(own: Choices = ()) -> list[tuple[str, str]]:
     """Choices of images, (text, key): the examples, and what this visitor brought as long as it is kept."""
-    with uploads_lock:
-        return [(e.title, e.key) for e in examples()] + [(text, key) for text, key in own if key in uploads]
+    return [(e.title, e.key) for e in examples()] + [(text, key) for text, key in own if key in uploads]
 
 
 def offers(key: str, own: Choices = ()) -> list[tuple[str, str]]:

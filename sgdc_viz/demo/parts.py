@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -20,6 +18,7 @@ from sgdc_viz.views import Figure, Picture, whole
 from sgdc_viz.views.overview import window_around
 
 from . import gallery
+from .bounded import Bounded
 from .view import PLACES, View
 
 KEEP_HTML = 48 * 2**20  # bytes of drawn parts
@@ -194,41 +193,7 @@ def results_of(view: View) -> bytes:
     return results_zip(told, figures)
 
 
-class Drawn:
-    """HTML of parts that were drawn before, the newest of at most so many bytes. Safe with several threads."""
-
-    def __init__(self, most: int = KEEP_HTML):
-        self._most, self._bytes, self._lock = most, 0, threading.Lock()
-        self._kept: OrderedDict[tuple, str] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    @property
-    def bytes(self) -> int:
-        return self._bytes
-
-    def get(self, key: tuple) -> str | None:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
-
-    def put(self, key: tuple, html: str) -> str:
-        with self._lock:
-            self._bytes += len(html) - len(self._kept.pop(key, ""))
-            self._kept[key] = html
-            while self._bytes > self._most and len(self._kept) > 1:
-                self._bytes -= len(self._kept.popitem(last=False)[1])
-        return html
-
-    def clear(self) -> None:
-        with self._lock:
-            self._kept.clear()
-            self._bytes = 0
-
-
-drawn = Drawn()
+drawn: Bounded[str] = Bounded(KEEP_HTML, len)  # by what a part depends on
 
 
 def html_of(part: Part, view: View, pair: Pair) -> str:

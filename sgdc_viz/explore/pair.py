@@ -89,6 +89,11 @@ class Pair:
         truth = "with" if self.truth is not None else "without"
         return f"Pair({', '.join(self.runs)}; {self.family}, {height} x {width}, {truth} truth)"
 
+    @property
+    def nbytes(self) -> int:
+        """About the bytes of its recordings, which are by far the most of it."""
+        return sum(run.recording.nbytes for run in self.runs.values() if run.recording is not None)
+
     # --- one pair ---
 
     def overview(self, pixel: tuple[int, int], zoom: int = 1) -> Figure:

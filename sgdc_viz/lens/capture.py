@@ -86,6 +86,7 @@ class Recording(Mapping[str, Any]):
         input: a copy of the first tensor the model was called with (None before; of the last call if several).
         output: what the model returned, detached and copied unless detach=False.
         sites: names of the sites that fired.
+        nbytes: bytes of all copies together.
         changed: names of all sites of the model, recorded or not, where something put another value in the place of
             the one the model had made: `intervene`, or a hook of somebody else's. Empty: an untouched run.
     """
@@ -110,6 +111,10 @@ class Recording(Mapping[str, Any]):
     @property
     def sites(self) -> tuple[str, ...]:
         return tuple(site for site in self._chosen if self._fired(site))
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes
 
     @property
     def changed(self) -> tuple[str, ...]:
