@@ -27,9 +27,9 @@ notebooks: ## run every notebook and save its outputs in place
 	$(PY) -m nbconvert --to notebook --execute --inplace --ExecutePreprocessor.timeout=300 \
 		--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-bench: ## speed and memory of the operator and the blocks on this machine
+bench: ## speed and memory of the operator, the blocks and the page on this machine
 	$(install) app
-	$(PY) -m sgdc_viz bench
+	$(PY) -m sgdc_viz bench --page
 
 evidence: ## tables and figures about guided against pooled, anew from the results in assets/evidence
 	$(install) app

@@ -3,33 +3,10 @@
     make demo            or            python app.py [--port 7860] [--no-browser]
 
 The page is in sgdc_viz/demo. Nothing leaves this computer, and uploaded images are not kept: the file is deleted as
-soon as it is read, the pixels are forgotten once a few others have been looked at.
+soon as it is read, the pixels are forgotten once enough others have been looked at.
 """
 
-from __future__ import annotations
-
-import argparse
-import os
-import signal
-import sys
-
-from sgdc_viz.demo.page import Page, launch
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Open the SGDC demo in a browser; nothing leaves this computer.")
-    parser.add_argument("--port", type=int, help="default: 7860, or the next free one")
-    parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly end, so that the folder for uploads goes
-    try:
-        page = Page()
-        _, address, _ = launch(page, port=given.port, browser=not (given.no_browser or os.environ.get("CI")))
-        print(f"The demo runs at {address} (Ctrl+C ends it).", flush=True)
-        page.blocks.block_thread()
-    except OSError as error:  # Gradio found no free port
-        parser.exit(1, f"app.py: cannot serve on port {given.port or 7860}: {error} Give another one with --port.\n")
-
+from sgdc_viz.demo.__main__ import main
 
 if __name__ == "__main__":
     main()

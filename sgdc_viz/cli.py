@@ -261,11 +261,18 @@ def predict(
 @app.command()
 def bench(
     quick: Annotated[bool, typer.Option("--quick", metavar="", help="Small sizes, a few seconds.")] = False,
+    page: Annotated[
+        bool, typer.Option("--page", metavar="", help="The demo's page too: start, clicks, memory.")
+    ] = False,
 ) -> None:
     """Measure speed and memory on this machine, as ratios against the unfold and dense-Sobel forms."""
     from sgdc_viz.bench import bench as run
 
     run(quick=quick)
+    if page:
+        from sgdc_viz.demo.bench import bench_page
+
+        bench_page(20 if quick else 1000)
 
 
 @app.command()

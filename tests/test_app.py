@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import signal
+import statistics
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +30,11 @@ import app
 from sgdc_viz import evidence
 from sgdc_viz.data.samples import example
 from sgdc_viz.data.synthetic import synthetic_nuclei
+from sgdc_viz.demo import __main__ as command
 from sgdc_viz.demo import actions, gallery, parts
 from sgdc_viz.demo import page as demo
 from sgdc_viz.demo import view as links
+from sgdc_viz.demo.bench import bench_page
 from sgdc_viz.demo.bounded import Bounded
 from sgdc_viz.explore import COMPARISONS, FAMILIES, POOL_SIZES, UNTRAINED, Arm, Explorer
 from sgdc_viz.explore.at_pixel import change_at
@@ -697,8 +700,8 @@ def test_the_next_free_port_is_taken(server, monkeypatch):
 def test_the_command_line(monkeypatch, capsys):
     seen = {}
     page = SimpleNamespace(blocks=SimpleNamespace(block_thread=lambda: seen.update(waits=True)))
-    monkeypatch.setattr(app, "Page", lambda: page)
-    monkeypatch.setattr(app, "launch", lambda page, **given: seen.update(given) or ("app", "http://here/", None))
+    monkeypatch.setattr(command, "Page", lambda: page)
+    monkeypatch.setattr(command, "launch", lambda page, **given: seen.update(given) or ("app", "http://here/", None))
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(signal, "signal", lambda number, handler: seen.update({number: handler}))
     app.main([])
@@ -717,12 +720,20 @@ def test_the_command_line(monkeypatch, capsys):
     assert "invalid int value" in capsys.readouterr().err
 
 
+def test_the_bench_starts_clicks_and_ends_the_page(capsys):
+    told = bench_page(clicks=20)
+    assert len(told.clicks) == len(told.again) == 20 and 0 < min(told.clicks) and told.usable > 0
+    assert all(2**26 < n < 2**33 for n in told.memory)
+    printed = capsys.readouterr().out
+    assert "usable after" in printed and f"{statistics.median(told.clicks):.2f} s" in printed
+
+
 def test_a_port_that_is_taken_is_said_in_one_sentence(server, monkeypatch, capsys):
     import gradio as gr
 
     with gr.Blocks() as page:
         pass
-    monkeypatch.setattr(app, "Page", lambda: SimpleNamespace(blocks=page))
+    monkeypatch.setattr(command, "Page", lambda: SimpleNamespace(blocks=page))
     with pytest.raises(SystemExit) as caught:
         app.main(["--port", str(urlparse(server).port), "--no-browser"])
     assert caught.value.code == 1

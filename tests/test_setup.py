@@ -50,7 +50,7 @@ BELOW = {
     "evidence": LOWER,
     "export": LOWER | {"explore"},
     "demo": LOWER | {"evidence", "explore"},
-    "cli": LOWER | {"bench", "evidence", "explore", "export", "teach"},
+    "cli": LOWER | {"bench", "demo", "evidence", "explore", "export", "teach"},
     "__main__": {"cli"},
 }
 LINUX = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
