@@ -1008,6 +1008,7 @@ def test_a_click_is_answered_within_a_second(opened):
 
 # --- in a browser, tab by tab ----------------------------------------------------------------------------------------
 
+SHOTS = Path(__file__).resolve().parent.parent / "build" / "screenshots"
 OPENS = {  # tab -> what is there when it opens
     "Look": "#sg-overview .sg-lead svg", "Compare": "#sg-pooling svg", "Boundary": "#sg-profile svg",
     "Cause": "#sg-effect svg", "Train": "#sg-live svg", "Evidence": "#sg-evidence svg", "Your image": "#sg-whole svg",
@@ -1047,11 +1048,15 @@ def faults(page: Page) -> list[str]:
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1920, "dark")])
 def test_every_tab_fits_every_screen(opened, width, scheme):
     page = opened(width=width, height=780, scheme=scheme, link="?image=synthetic-nuclei")
+    SHOTS.mkdir(parents=True, exist_ok=True)
     for name, shown in OPENS.items():
         page.open(name)
         page.page.wait_for_selector(shown, timeout=60_000)
         overflow = page.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, name
+        shot = SHOTS / f"{name.lower().replace(' ', '-')}-{width}-{scheme}.png"
+        page.page.screenshot(path=shot, full_page=True)  # to be looked at; git ignores build/
+        assert shot.stat().st_size > 10_000
 
 
 @pytest.mark.browser

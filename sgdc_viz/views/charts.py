@@ -210,10 +210,12 @@ def plot_svg(plot: Plot) -> str:
 
     bottom = HIGH - BOTTOM
     parts = [_text(LEFT, 14, plot.title, css="sg-strong")]
+    widest = 0  # letters of a number at the left axis, some 6.7 wide each
     for value in nice_ticks(y0, y1):
-        v = float(place(x0, value)[1])
+        v, told = float(place(x0, value)[1]), _tick(value)
+        widest = max(widest, len(told))
         parts.append(f'<path class="sg-rule" d="M{LEFT} {v:.1f}H{WIDE - RIGHT}"/>')
-        parts.append(_text(LEFT - 5, v + 4, _tick(value), "end"))
+        parts.append(_text(LEFT - 5, v + 4, told, "end"))
     parts.append(f'<path class="sg-edge" d="M{LEFT} {TOP}V{bottom}H{WIDE - RIGHT}"/>')
     for value, text in plot.x_ticks:
         u = float(place(value, y0)[0])
@@ -229,7 +231,8 @@ def plot_svg(plot: Plot) -> str:
     for s in plot.series:
         parts.append(_line_svg(s, place))
     parts.append(_text((LEFT + WIDE - RIGHT) / 2, HIGH - 8, plot.x_label, "middle"))
-    parts.append(_text(12, (TOP + bottom) / 2, plot.y_label, "middle", turn=True))
+    beside = min(12, LEFT - 12 - 6.7 * widest)  # left of the longest number
+    parts.append(_text(round(beside, 1), (TOP + bottom) / 2, plot.y_label, "middle", turn=True))
     return (
         f'<svg class="sg-chart" role="img" aria-label="{escape(plot.alt)}" viewBox="0 0 {WIDE} {HIGH}">'
         f"{''.join(parts)}</svg>"
