@@ -320,7 +320,7 @@ def test_a_mask_without_outline_says_so_in_a_sentence(visitor):
     )
 
 
-def test_cause_everywhere_around_outlines_and_where_one_paints(visitor):
+def test_cause_everywhere_around_outlines_and_where_one_paints(visitor, served):
     visitor.do("choose_sample", "synthetic-nuclei")
     told, pair = visitor.do("open_tab", "cause"), pair_of("synthetic-nuclei")
     assert "guidance zeroed, random weights" in words(told["effect"]) and told["canvas"] == ""
@@ -338,6 +338,8 @@ def test_cause_everywhere_around_outlines_and_where_one_paints(visitor):
     assert f"{mask.sum()} pixels" in words(told["effect"])
     assert parts_number(run.probability[129, 124]) in words(told["effect-here"])
     assert look_at(told)[1]["dabs"] == "129,124,9 131,130,9" and "canvas" not in told
+    link = look_at(told)[1]["query"].replace("&amp;", "&")
+    assert words(Visitor(served).do("open_link", link)["effect"]) == words(told["effect"])
     told = visitor.do("choose_sample", "immunohistochemistry")  # a region belongs to its image
     assert look_at(told)[1]["dabs"] == "" and told["effect"] == ""
 
@@ -383,10 +385,11 @@ def test_a_link_opens_the_same_page_for_somebody_else(served, visitor):
     pixel=st.tuples(st.integers(0, 511), st.integers(0, 511)), tab=st.sampled_from(list(links.TABS)),
     channel=st.none() | st.integers(0, 23), pool_size=st.sampled_from(POOL_SIZES),
     tolerance=st.sampled_from(links.TOLERANCES), controls=st.booleans(), place=st.sampled_from(links.PLACES),
+    dabs=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 511), st.integers(1, 30)), max_size=150).map(tuple),
     change=st.sampled_from(links.LOCAL_CHANGES), versus=st.sampled_from(list(COMPARISONS)),
     image=st.sampled_from([e.key for e in gallery.examples()]), family=st.sampled_from([*FAMILIES, UNTRAINED]),
 )  # fmt: skip
-def test_an_address_holds_everything_but_a_painted_region(pixel, **view):
+def test_an_address_holds_everything(pixel, **view):
     view = links.View(y=pixel[0], x=pixel[1], **view)
     told, complaints = links.read_link(dict(parse_qsl(view.query())))
     usual = links.View(view.image, view.family)
@@ -405,6 +408,8 @@ def test_an_address_holds_everything_but_a_painted_region(pixel, **view):
         ("channel=99", "channel=99 is none of the 24 channels"),
         ("p=3", "The address has p='3': use one of 1, 2, 4, 8, 16, 32, image."),
         ("tab=cats", "use one of look, compare"),
+        ("region=1.2", "give row.column.radius"),
+        ("region=1.2.99", "radius from 1 to 30"),
         ("change=<b>bold</b>", "&lt;b&gt;bold"),
         ("y=" + "9" * 5000, "give a whole number"),
     ],
@@ -604,6 +609,7 @@ def test_a_large_image_is_seen_in_parts_and_segmented_whole(visitor, tmp_path):
     told = upload(visitor, tmp_path / "wide.png")
     assert 'data-height="512" data-width="512"' in told["overview"]
     told = visitor.do("open_tab", "yours")
+    assert "not segmented yet" in words(told["whole"])
     assert 'viewBox="0 0 1300 600"' in told["whole"]
     moved = visitor.do("move_part", 580, 1290)
     pair = gallery.look(moved["sample"]["value"], "nuclei", "pooled", (580, 1290))
@@ -647,8 +653,10 @@ def test_networks_that_people_bring(visitor, served, tmp_path):
     assert told["networks"]["value"].startswith("own-") and "Networks that you brought" in words(told["note"])
     assert "pooled" not in [name for _, name in told["versus"]["choices"]]
     assert told["versus"]["value"] == "guidance zeroed" and "guided" in words(told["overview"])
+    here = words(visitor.do("open_tab", "compare")["pooling-here"])
+    assert "All have the weights of guided" in here and "was trained that way" not in here
     told = visitor.do("upload_network", handle(tmp_path / "semantic.safetensors"))  # the two make a pair
-    assert told["versus"]["choices"][0][1] == "semantic" and "+" in told["networks"]["value"]
+    assert told["versus"]["choices"][0][1] == told["versus"]["value"] == "semantic" and "+" in told["networks"]["value"]
     for tab in ("compare", "boundary", "cause"):
         visitor.do("open_tab", tab)
     mine = told["networks"]["value"]
@@ -1075,6 +1083,38 @@ def test_a_link_opens_tab_and_pixel_and_the_address_follows(opened):
     other = opened(link="?" + urlparse(page.page.url).query)
     other.page.wait_for_selector("#sg-branch :text('within 3 px')", timeout=60_000)
     assert other.fields() == ("61", "70")
+
+
+@pytest.mark.browser
+def test_what_is_wrong_in_a_link_stays_said(opened):
+    page = opened(link="?tab=compare&p=3")
+    page.page.wait_for_selector("#sg-pooling svg", timeout=60_000)
+    page.page.wait_for_timeout(1500)
+    assert "The address has p='3'" in page.page.locator("#sg-note").inner_text()
+
+
+@pytest.mark.browser
+def test_back_returns_to_the_tab_before(opened):
+    page = opened(link="?image=synthetic-nuclei&tab=look&y=60&x=70")
+    page.open("Compare")
+    page.page.wait_for_function("() => location.search.includes('tab=compare')")
+    page.page.go_back()
+    page.page.wait_for_selector("[role=tab][aria-selected=true]:has-text('Look')", timeout=60_000)
+    page.page.wait_for_selector("#sg-overview svg", timeout=60_000)
+    assert "tab=look" in page.page.url
+    page.complaints.clear()  # Gradio tells of the requests that leaving a page breaks off
+
+
+@pytest.mark.browser
+def test_held_arrow_keys_lose_no_step(opened):
+    page = opened(link="?image=synthetic-nuclei&y=100&x=100")
+    page.wait_for_pixel(100, 100)
+    page.plane().focus()
+    for key in ["ArrowRight"] * 10 + ["ArrowDown"] * 3:
+        page.page.keyboard.press(key)
+        page.page.wait_for_timeout(30)
+    page.wait_for_pixel(103, 110)
+    assert page.fields() == ("103", "110")
 
 
 @pytest.mark.browser

@@ -20,7 +20,7 @@ from .gallery import Choices, Upload
 from .view import LINK, MOST_DABS, PLACES, TABS, View, read_link
 
 AUTOMATIC = -1  # the channel with the largest value, the same one for all networks
-LONGEST_LINK = 2000  # letters
+LONGEST_LINK = 4000  # letters
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,10 @@ def choose_networks(visit: Visit, family: str, versus: str) -> Visit:
     dabs = view.dabs if pair.image.shape == seen.image.shape else ()
     channel = view.channel if view.channel is not None and view.channel < channels_of(pair) else None
     segmented = view.segmented and family == view.family
-    return visit.see(family=family, versus=versus, y=y, x=x, dabs=dabs, channel=channel, segmented=segmented)
+    new = visit.see(family=family, versus=versus, y=y, x=x, dabs=dabs, channel=channel, segmented=segmented)
+    if view.dabs and not dabs:
+        new = replace(new, said=("The painted region is gone: these networks see the image at another size.",))
+    return new
 
 
 def _still_offered(versus: str, family: str) -> str:
@@ -156,7 +159,7 @@ def inspect_pixel(visit: Visit, y: float | None, x: float | None) -> Visit:
 def open_tab(visit: Visit, tab: str) -> Visit:
     if tab not in TABS:
         raise ValueError(f"there is no tab {tab!r}: use one of {', '.join(TABS)}.")
-    return visit.see(tab=tab)
+    return replace(visit, view=replace(visit.view, tab=tab))  # what was said of an address stays
 
 
 # --- in the tabs -----------------------------------------------------------------------------------------------------
@@ -259,9 +262,11 @@ def upload_network(visit: Visit, file: str | None) -> Visit:
             family = explorer.add_network(data, name, partner=before)
         except ValueError:  # no pair: the new one alone
             pass
-    text = f"Your networks: {' and '.join(explorer.sources_of(family))} ({_short(name)})"
+    arms = list(explorer.arms_of(family))
+    text = f"Your networks: {' and '.join(arms)} ({_short(name)})"
     networks = (*(n for n in visit.networks if n[1] != family), (text, family))[-gallery.LISTED :]
-    return choose_networks(replace(visit, networks=networks), family, visit.view.versus)
+    versus = arms[1] if len(arms) > 1 else visit.view.versus  # a pair is brought to be compared
+    return choose_networks(replace(visit, networks=networks), family, versus)
 
 
 def _with_image(visit: Visit, key: str, text: str) -> Visit:

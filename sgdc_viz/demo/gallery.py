@@ -17,7 +17,7 @@ from .view import View
 
 MAX_UPLOAD = 20 * 2**20  # bytes
 KEEP_UPLOADS = 400 * 2**20  # bytes of images that people brought
-KEEP_PAIRS = 1200 * 2**20  # bytes of recordings: some 30 images of 256 x 256 pixels
+KEEP_PAIRS = 500 * 2**20  # bytes of recordings: some 12 images of 256 x 256 pixels
 LISTED = 8  # own images, and own networks, in a visitor's list
 FIRST = "immunohistochemistry"
 MAX_NETWORK = 64 * 2**20  # bytes

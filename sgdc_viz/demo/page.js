@@ -3,8 +3,13 @@ const told = () => element.querySelector(".sg-where").dataset;
 
 function follow() {
   const query = "?" + told().query;
-  if (query !== location.search) history.replaceState(null, "", query);
+  if (query === location.search) return;
+  // another tab or image is a step that the browser's Back takes back; a pixel is not
+  const step = (search) => ["tab", "image"].map((name) => new URLSearchParams(search).get(name)).join(" ");
+  const first = new URLSearchParams(location.search).get("tab") === null;
+  history[first || step(query) === step(location.search) ? "replaceState" : "pushState"](null, "", query);
 }
+window.addEventListener("popstate", () => location.reload());
 
 element.addEventListener("click", async (event) => {
   if (!event.target.closest("#sg-copy")) return;

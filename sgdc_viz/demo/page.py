@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from . import actions, gallery
 from .actions import AUTOMATIC, Visit, arrive
 from .parts import PARTS, evidence_html, html_of, results_of
 from .training_tab import TRAINING_CSS, build_training_tab
-from .view import PLACES, TABS, TOLERANCES, View
+from .view import MOST_RADIUS, PLACES, TABS, TOLERANCES, View
 
 WAITING = 32  # events in the queue; more are turned away with a sentence
 TITLE = "Kernels per pixel (SGDC) or per block (pooled): what changes?"
@@ -111,8 +112,6 @@ class Page:
             new.said or before.said or new.images != before.images or new.networks != before.networks
         ):
             updates |= self._controls(new, pair)
-        elif view.pixel != old.pixel:
-            updates |= {self.y: view.y, self.x: view.x}
         return updates | {self.visit: replace(new, drawn=drawn), self.address: address(view, pair)}
 
     def _controls(self, visit: Visit, pair: Pair) -> dict:
@@ -171,6 +170,13 @@ class Page:
                 gr.Warning(told.message, title=told.title, duration=told.duration)
         return {self.y: visit.view.y, self.x: visit.view.x}
 
+    def move_part(self, y: float | None, x: float | None, visit: Visit) -> dict:
+        """The one click that does not come from the number fields: it sets them. (Others must not: by the time that an
+        answer is here, they may hold a later pixel, which would be lost.)"""
+        told = self._answers(actions.move_part)(y, x, visit)
+        view = told[self.visit].view
+        return {self.y: view.y, self.x: view.x} | told
+
     def set_change(self, change: str, place: str, visit: Visit) -> dict:
         told = self._answers(actions.set_change)(change, place, visit)
         return told | {self.painting: gr.update(visible=place == PLACES[2])}
@@ -208,9 +214,12 @@ class Page:
         except (ValueError, OSError) as error:
             raise refuse(error) from None
         link = "data:application/zip;base64," + base64.b64encode(data).decode()
+        listed = {key: text for text, key in gallery.images(visit.images)}
+        told = re.sub(r"\W+", "-", listed.get(visit.view.image, "image").removeprefix("Your image:")).strip("-_")
+        name = escape(f"sgdc-{told}.zip")
         return {
-            self.saved: f'<p class="sg-note" role="status"><a download="sgdc-results.zip" href="{link}">Save '
-            f"sgdc-results.zip ({max(1, len(data) // 1024)} KB)</a></p>"
+            self.saved: f'<p class="sg-note" role="status"><a download="{name}" href="{link}">Save {name} '
+            f"({max(1, len(data) // 1024)} KB)</a></p>"
         }
 
     # --- layout ------------------------------------------------------------------------------------------------------
@@ -287,7 +296,9 @@ class Page:
             self.change = gr.Dropdown(list(CHANGES_OFFERED), value=view.change, label="Change in every block")
             self.place = gr.Radio(list(PLACES), value=view.place, label="Where")
         with gr.Row(elem_classes="sg-row-of-controls", visible=False) as self.painting:
-            self.radius = gr.Slider(2, 30, value=8, step=1, label="Brush radius (image pixels)", elem_id="sg-brush")
+            self.radius = gr.Slider(
+                2, MOST_RADIUS, value=8, step=1, label="Brush radius (image pixels)", elem_id="sg-brush"
+            )
             self.here = gr.Button("Paint at the selected pixel")
             self.clear = gr.Button("Clear the region")
         self.dabs = gr.Textbox(visible=False, label="Region")
@@ -363,7 +374,7 @@ class Page:
 
         far = [gr.Number(visible=False, label="Row of the whole image"), gr.Number(visible=False, label="Column")]
         moved = self.parts["whole"].select(to_xy, None, far, **fast)
-        on(moved.then, do(actions.move_part), far, slow, "move_part")
+        on(moved.then, self.move_part, far, slow, "move_part")
         # In a queue of its own: others can click meanwhile, and this visitor too, who may then see another image.
         segmented = self.all.click(self.segment, self.visit, self.status, api_name="segment", show_progress="hidden",
                                    concurrency_id="whole")  # fmt: skip

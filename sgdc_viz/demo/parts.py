@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
+from itertools import zip_longest
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from sgdc_viz.explore import Pair
 from sgdc_viz.explore.at_pixel import change_at, pooling_at
 from sgdc_viz.explore.linked import linked
 from sgdc_viz.explore.results import result_of_whole, results_of_pair, results_zip
-from sgdc_viz.explore.whole import Whole
+from sgdc_viz.explore.whole import Whole, count_objects
 from sgdc_viz.views import Figure, Picture, whole
 from sgdc_viz.views.overview import window_around
 
@@ -116,6 +117,9 @@ def _whole(pair: Pair, view: View, start) -> Figure:
     part = pair.place.box if pair.place.part else None
     found = known_whole(view) if view.segmented else None
     told = {} if found is None else dict(mask=found.mask, objects=found.objects, metrics=found.metrics)
+    if found is None and part is None and pair.image.shape == image.shape:  # seen whole: its mask is there already
+        run = next(iter(pair.runs.values()))
+        told = dict(mask=run.mask, objects=count_objects(run.mask), metrics=pair.prediction(run).metrics)
     return whole(image, truth=truth, part=part, name=next(iter(pair.runs)), **told)
 
 
@@ -165,10 +169,10 @@ def evidence_html() -> str:
         return sentence("the numbers are missing: there is no assets/evidence.json; get it with the repository.")
     made = evidence.figures(summary)
     first = [made.pop(name).to_html() for name in ("contrasts", "regime") if name in made]
-    answer = "".join(f'<p class="sg-answer">{escape(p)}</p>' for p in evidence.regime(summary).split("\n\n"))
+    words = [f'<p class="sg-answer">{escape(p)}</p>' for p in evidence.regime(summary).split("\n\n")]
+    told = [part for pair in zip_longest(first, words, fillvalue="") for part in pair]  # a figure, then what it means
     return (
-        answer
-        + "".join(first)
+        "".join(told)
         + "<details><summary>Dose and response, and every other network that was trained</summary>"
         + "".join(figure.to_html() for figure in made.values())
         + "</details>"

@@ -128,4 +128,6 @@ def build_training_tab() -> None:
     figure = gr.HTML(first.to_html(), elem_id="sg-live", apply_default_css=False)
     start.click(train, [seed, minutes], figure, api_name="train", show_progress="hidden", concurrency_id="training",
                 concurrency_limit=4)  # fmt: skip
-    stop.click(stop_training, None, None, api_name="stop_training", show_progress="hidden", queue=False)
+    stop.click(
+        stop_training, None, None, api_name="stop_training", show_progress="hidden", concurrency_id="stop"
+    )  # in a queue, without which Gradio hides what an error says

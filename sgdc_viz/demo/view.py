@@ -21,7 +21,8 @@ TABS = {  # id -> label, in the order of discovery
 PLACES = ("everywhere", "around the outlines", "where you paint")  # of a change
 LOCAL_CHANGES = tuple(c for c in CHANGES if c not in (RANDOM, REWRITTEN))
 TOLERANCES = (1.0, 2.0, 3.0, 4.0)  # image pixels
-MOST_DABS = 400  # of one region, each a disk
+MOST_DABS = 150  # of one region, each a disk: so many fit into an address
+MOST_RADIUS = 30  # image pixels
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class View:
     def query(self) -> str:
         """The address of this page, without its "?": image, networks and pixel always, the rest where it is not usual.
 
-        What was painted or segmented is not part of it, and an image that somebody brought cannot be: it is nowhere
-        but here.
+        An image that somebody brought cannot be part of it: it is nowhere but here.
         """
         usual = View(self.image, self.family)
         always = ("image", "networks", "y", "x", "tab")
@@ -106,6 +106,13 @@ def _written(pool_size: int | None) -> str:
     return "image" if pool_size is None else str(pool_size)
 
 
+def _dabs(text: str) -> tuple[tuple[int, int, int], ...]:
+    dabs = [tuple(_whole(n) for n in dab.split(".")) for dab in text.split("_")[:MOST_DABS]]
+    if any(len(dab) != 3 or not 0 < dab[2] <= MOST_RADIUS for dab in dabs):
+        raise ValueError(f"give row.column.radius_row.column.radius..., radius from 1 to {MOST_RADIUS}")
+    return tuple(dabs)
+
+
 def _tolerance(text: str) -> float:
     return float(_one_of([f"{t:g}" for t in TOLERANCES])(text))
 
@@ -124,6 +131,7 @@ LINK: dict[str, tuple[str, Callable, Callable]] = {
     "controls": ("controls", lambda on: "yes" if on else "no", lambda text: _one_of(("yes", "no"))(text) == "yes"),
     "change": ("change", str, _one_of(LOCAL_CHANGES)),
     "place": ("place", str, _one_of(PLACES)),
+    "region": ("dabs", lambda dabs: "_".join(f"{y}.{x}.{r}" for y, x, r in dabs), _dabs),
 }
 
 

@@ -27,13 +27,14 @@ def pooling_at(pair: Pair, pool_size: int | None, pixel: tuple[int, int]) -> Fig
     label = pooling_label(pool_size)
     if label not in steps:
         raise ValueError(f"pool_size={pool_size!r} is none of {', '.join(map(str, POOL_SIZES))}.")
-    first, trained = next(iter(steps)), list(steps)[-1]
+    first, trained = next(iter(steps)), [name for name, step in steps.items() if step.retrained]
     told = {name: number(float(step.probability[pixel])) for name, step in steps.items()}
     i, j = (n // next(iter(pair.runs.values())).stride for n in pixel)
     entropy = {name: number(float(step.maps.entropy[i, j])) for name, step in steps.items()}
-    shown = dict.fromkeys([first, label, trained])
+    shown = dict.fromkeys([first, label, *trained])
     message = "Probability of object here: " + ", ".join(f"{told[name]} with {name}" for name in shown)
-    message += f". Only {trained} was trained that way; all others have the weights of {first}."
+    told_trained = f"Only {trained[0]} was trained that way; all others" if trained else "All"
+    message += f". {told_trained} have the weights of {first}."
     head = ("at this pixel", *steps)
     table = (head, ("probability of object", *told.values()), ("kernel entropy, mean of heads", *entropy.values()))
     return _pixel_figure(pixel, message, table, label)

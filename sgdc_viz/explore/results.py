@@ -54,6 +54,8 @@ How to read the numbers
 - Scores (IoU, Dice, HD95, ...) compare the mask with the truth, the mask that came with the image. They are empty where
   no truth is known, and where neither the truth nor the mask has an object. If one of both is empty, HD95 is the
   diagonal of what was compared, and "one mask empty" is 1. Definitions: sgdc_viz.learn.metrics.
+- boundary IoU compares bands along the inside of the outlines, as wide as a fiftieth of the image's diagonal; where
+  objects are thinner than twice that, the bands are the objects, and it is the IoU.
 - faithfulness: largest difference between a value rebuilt from the recorded parts of the network and its own; empty
   where nothing inside the network was recorded.
 - The table is separated by commas and has a decimal point.

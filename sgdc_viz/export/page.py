@@ -161,7 +161,7 @@ def _overview(picture: Picture) -> Figure:
     strength = float(np.median([getattr(zeroed.maps, name).std() / max(getattr(guided.maps, name).std(), 1e-12)
                                 for name, *_ in COLUMNS]))  # fmt: skip
     remark = (
-        "Two things differ, per pixel and guidance; the fine detail comes from the first alone: with its guidance set "
+        "Two things differ, per pixel and guidance; fine detail needs only the first: with its guidance set "
         f"to zero, the same network still changes from pixel to pixel, {number(strength, 2)} times as much, and its "
         f"maps follow the image's edges with correlation {two_digits(along(zeroed))} (guided "
         f"{two_digits(along(guided))}, pooled {two_digits(along(pooled))})."

@@ -11,7 +11,7 @@ from .charts import Effect, Effects
 from .figure import Column, Figure, Outline, Picture, Words, true_outline
 from .geometry import beside_outline, interval_of_mean, mean_gradient, signed_distance, steepness
 from .prediction import Prediction
-from .style import MAPS, number, outlines_of, shared_scale, with_interval
+from .style import change_scale, number, outlines_of, with_interval
 
 NO_OP = "same probability after writing back what was recorded"
 STEEPER = "change of mean |gradient| of the probability at the outline, per px (left is blurrier)"
@@ -224,7 +224,7 @@ def _message(names, controls, inside, outside, accuracy, many: bool) -> str:
 def _maps(case: Case, window) -> tuple[tuple[Column, ...], tuple]:
     """The image, then where each intervention changes the probability, all on one scale."""
     changes = {k: c.after.probability - c.before.probability for k, c in case.changes.items()}
-    scale = shared_scale("change of probability, all maps", *changes.values(), cmap=MAPS["signed"], symmetric=True)
+    scale = change_scale("change of probability, all maps", *changes.values())
     before = next(iter(case.changes.values())).before.probability
     truth = true_outline(case.truth)
     pictures: list = [

@@ -296,8 +296,10 @@ def effects_svg(chart: Effects) -> str:
     for i, entry in enumerate(chart.entries):
         y = top + ROW * i
         known = np.isfinite(entry.value)
-        parts.append(_text(left, y + 13, entry.label))
-        parts.append(_text(WIDE - right, y + 13, chart.written(entry), "end"))
+        written = chart.written(entry)
+        crowded = len(entry.label) + len(written) > 38  # letters that fit side by side
+        parts.append(_text(left, y + 13, entry.label, css="sg-long" if crowded else ""))
+        parts.append(_text(WIDE - right, y + 13, written, "end", css="sg-long" if crowded else ""))
         if not known:
             continue
         v, u = y + 24, place(entry.value)

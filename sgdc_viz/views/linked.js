@@ -48,6 +48,7 @@ function pixelAt(event) {
 
 function select(y, x) {
   [page.y, page.x] = [y, x];
+  page.asked = { y, x, until: Date.now() + 3000 }; // answers to earlier steps must not take this one back
   keepInView();
   draw();
   trigger("select", { index: [x, y], value: null });
@@ -143,7 +144,11 @@ function read() {
   // where a page says for all its parts which pixel of which image is selected, that counts
   const where = document.querySelector(".sg-where");
   const told = where === null ? element.querySelector("[data-y]") : where.dataset.key === page.key ? where : null;
-  if (told) [page.y, page.x] = [Number(told.dataset.y), Number(told.dataset.x)];
+  if (told) {
+    const [y, x] = [Number(told.dataset.y), Number(told.dataset.x)];
+    const late = !fresh && page.asked && Date.now() < page.asked.until && (y !== page.asked.y || x !== page.asked.x);
+    if (!late) [page.y, page.x, page.asked] = [y, x, null];
+  }
   const canvas = element.querySelector('[data-figure="canvas"] svg.sg-linked');
   if (canvas && !stroke && where) {
     canvas.querySelector(".sg-dabs")?.remove();

@@ -10,7 +10,7 @@ import numpy as np
 from .causal import HARDLY, NO_OP, STEEPER, steepness_at
 from .charts import Effect, Effects, signed
 from .figure import Column, Figure, Outline, Picture, true_outline, truth_key
-from .style import MAPS, number, outlines_of, percent, shared_scale
+from .style import change_scale, number, outlines_of, percent
 
 ALIKE = 1.1  # effects in two regions are called alike below this ratio
 
@@ -71,15 +71,15 @@ def region(
     moved = {name: float(np.abs(c).mean()) for name, c in changes.items()}
     flipped = {name: int(((r.after > 0.5) != (r.before > 0.5)).sum()) for name, r in regions.items()}
     inside = {name: _share_inside(changes[name], r.mask) for name, r in regions.items()}
-    scale = shared_scale(f"change of probability, {what}", *changes.values(), cmap=MAPS["signed"], symmetric=True)
+    scale = change_scale(f"change of probability, {what}", *changes.values())
     lines = true_outline(truth)
     common = dict(linked=True, window=window)
     rows = []
     for name, r in regions.items():
         shape = Outline(name, outlines_of(r.mask), "region")
         rows.append((
-            Picture(_lit(image, r.mask), f"Where it acted, {name}: {int(r.mask.sum())} pixels.", outlines=(shape,),
-                    **common),
+            # never zoomed: the region to compare with may lie far away
+            Picture(_lit(image, r.mask), f"Where it acted, {name}: {int(r.mask.sum())} pixels.", outlines=(shape,)),
             Picture(changes[name], f"{name}: the probability changes by {number(moved[name], 2)} on average over the "
                     "image, without sign.", scale, **common),
         ))  # fmt: skip

@@ -77,6 +77,19 @@ def shared_scale(
     return Scale(label, low, high, cmap)
 
 
+def change_scale(label: str, *maps: np.ndarray) -> Scale:
+    """One scale for maps of a change, from -m to +m with 0 in the middle.
+
+    m is the 99th percentile of |change| where there is any, over 1 % of the largest: most pixels of an image hardly
+    change, and a percentile of all of them would paint the few that do as if they were all alike.
+    """
+    values = np.concatenate([np.ravel(m) for m in maps])
+    if not np.isfinite(values).all():
+        return shared_scale(label, values, cmap=MAPS["signed"], symmetric=True)  # says what is wrong
+    size = np.abs(values)
+    return shared_scale(label, values[size >= 0.01 * size.max()], cmap=MAPS["signed"], symmetric=True)
+
+
 @lru_cache
 def colour_table(cmap: str) -> np.ndarray:
     """uint8 [256, 3], RGB, of a matplotlib colour map; the middle of the map for values with a sign has no tint."""
