@@ -2,6 +2,8 @@
 
 import math
 import shutil
+import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -454,3 +456,27 @@ def test_taps_are_a_whole_odd_square():
     for k in (1, 3, 5, 7):
         x, kernels = random_inputs(k=k)
         assert dynamic_conv2d(x, kernels).shape == x.shape
+
+
+# --- without gradients ------------------------------------------------------------------------------------------------
+
+
+@EVERY_PADDING
+def test_without_gradients_the_numbers_are_the_same_bit_for_bit(padding):
+    x, kernels = random_inputs(dtype=torch.float32)
+    with torch.no_grad():
+        plain = dynamic_conv2d(x, kernels, padding)
+    assert torch.equal(plain, dynamic_conv2d(x, kernels, padding))
+
+
+def test_looking_at_an_image_does_not_load_the_compiler():
+    """It takes a second, which everybody would wait for who only opens the page."""
+    code = (
+        "import sys, torch\n"
+        "from sgdc_viz.nn import SGDCNet, SGDCNetConfig\n"
+        "with torch.no_grad():\n"
+        "    SGDCNet(SGDCNetConfig.compact()).eval()(torch.zeros(1, 3, 32, 32))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

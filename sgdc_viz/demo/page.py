@@ -24,7 +24,7 @@ from sgdc_viz.views.overview import check_pixel
 from . import actions, gallery
 from .actions import AUTOMATIC, Visit, arrive
 from .parts import PARTS, evidence_html, html_of, results_of
-from .training_tab import TRAINING_CSS, build_training_tab
+from .training_tab import TRAINING_CSS, build_training_tab, first_figure
 from .view import MOST_RADIUS, PLACES, TABS, TOLERANCES, View
 
 WAITING = 32  # events in the queue; more are turned away with a sentence
@@ -106,8 +106,9 @@ class Page:
             if part.tab == view.tab and drawn.get(part.name) != depends:
                 updates[self.parts[part.name]] = html_of(part, view, pair)
                 drawn[part.name] = depends
-        if view.tab == "evidence" and "evidence" not in drawn:
-            updates[self.evidence], drawn["evidence"] = evidence_html(), ()
+        for tab, box, draw in (("train", self.training, first_figure), ("evidence", self.evidence, evidence_html)):
+            if view.tab == tab and tab not in drawn:
+                updates[box], drawn[tab] = draw(), ()
         if (view.image, view.family, view.versus, view.centre) != (old.image, old.family, old.versus, old.centre) or (
             new.said or before.said or new.images != before.images or new.networks != before.networks
         ):
@@ -257,7 +258,8 @@ class Page:
             "versus": self.versus, "y": self.y, "x": self.x, "note": self.note, "tabs": self.tabs,
             "channel": self.channel, "pool_size": self.pool_size, "tolerance": self.tolerance,
             "controls": self.controls, "change": self.change, "place": self.place, "painting": self.painting,
-            **self.parts, "evidence": self.evidence, "status": self.status, "saved": self.saved,
+            **self.parts, "training": self.training, "evidence": self.evidence, "status": self.status,
+            "saved": self.saved,
         }  # fmt: skip
 
     def _part(self, name: str, view: View, pair: Pair, drawn: dict, script: str = LINKED_JS) -> None:
@@ -308,7 +310,7 @@ class Page:
         self._part("effect-here", view, pair, drawn)
 
     def _train_tab(self, view: View, pair: Pair, drawn: dict) -> None:
-        build_training_tab()
+        self.training = build_training_tab(first="")  # drawn when the tab is opened: the page is there sooner
 
     def _evidence_tab(self, view: View, pair: Pair, drawn: dict) -> None:
         self.evidence = gr.HTML("", elem_id="sg-evidence", apply_default_css=False)

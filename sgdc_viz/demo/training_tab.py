@@ -117,17 +117,29 @@ def _refuse(reason: object) -> gr.Error:
                     print_exception=False)  # fmt: skip
 
 
-def build_training_tab() -> None:
-    """The parts of the tab; call it inside `with gr.Blocks(): with gr.Tab("Train"):`."""
-    first = snapshot(before(), noise())
+def first_figure() -> str:
+    """What there is before a training, as HTML."""
+    return snapshot(before(), noise()).to_html()
+
+
+def build_training_tab(first: str | None = None) -> gr.HTML:
+    """The parts of the tab; call it inside `with gr.Blocks(): with gr.Tab("Train"):`.
+
+    Args:
+        first: HTML to begin with, in place of `first_figure`.
+
+    Returns:
+        The component that shows the training.
+    """
     with gr.Row(elem_id="sg-training"):
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90, elem_id="sg-seed")
         minutes = gr.Dropdown(MINUTES, value=USUAL, label="Time for both together", min_width=150)
         start = gr.Button("Start training", variant="primary", min_width=120)
         stop = gr.Button("Stop", min_width=80)
-    figure = gr.HTML(first.to_html(), elem_id="sg-live", apply_default_css=False)
+    figure = gr.HTML(first_figure() if first is None else first, elem_id="sg-live", apply_default_css=False)
     start.click(train, [seed, minutes], figure, api_name="train", show_progress="hidden", concurrency_id="training",
                 concurrency_limit=4)  # fmt: skip
     stop.click(
         stop_training, None, None, api_name="stop_training", show_progress="hidden", concurrency_id="stop"
     )  # in a queue, without which Gradio hides what an error says
+    return figure

@@ -22,10 +22,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from sgdc_viz.data import open_dataset
 
@@ -115,7 +116,7 @@ def seed_noise(by_seed: Sequence[float], steps: int) -> SeedNoise:
     if len(by_seed) < 2:
         raise ValueError(f"{len(by_seed)} seed(s) tell no spread: give the differences of two or more.")
     spread = float(np.std(by_seed, ddof=1))
-    return SeedNoise(float(t.ppf(0.975, len(by_seed) - 1)) * spread, spread, len(by_seed), steps)
+    return SeedNoise(float(stdtrit(len(by_seed) - 1, 0.975)) * spread, spread, len(by_seed), steps)
 
 
 def before(seed: int = 0) -> Snapshot:
@@ -238,13 +239,16 @@ class _Pair:
         with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
             self.nets = {name: build_network(experiment, cell).train() for name, cell in cells.items()}
         self.config = training_of(experiment, cells["guided"])
-        self.optimizers = {name: make_optimizer(net, self.config) for name, net in self.nets.items()}
         self.train = open_dataset(experiment.data, None, "train", **experiment.options)
         test = open_dataset(experiment.data, None, "test", size=experiment.options["size"], count=HELD_OUT)
         self.test = [test[i] for i in range(HELD_OUT)]
         self.losses: dict[str, list[float]] = {name: [] for name in ARMS}
         self.scored: list[int] = []
         self.scores: dict[str, dict[str, list[float]]] = {name: {"nsd1": [], "iou": []} for name in ARMS}
+
+    @cached_property  # making one loads torch's compiler, which `before` need not wait for
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {name: make_optimizer(net, self.config) for name, net in self.nets.items()}
 
     def step(self) -> None:
         """One step of each arm on the same batch."""

@@ -111,11 +111,22 @@ def _pad(x: Tensor, r: int, padding: str) -> Tensor:
 
 
 # --- the fast path --------------------------------------------------------------------------------------------------
-# A custom operator, so that torch.compile and the meta device see one opaque step with a known output shape.
 
 
-@torch.library.custom_op("sgdc_viz::dynamic_conv2d_valid", mutates_args=())
 def _valid(padded: Tensor, kernels: Tensor) -> Tensor:
+    """`padded` [B, C, H+2r, W+2r], `kernels` [B, heads, k*k, H, W] -> [B, C, H, W]: `_shift_and_add`, as it is needed.
+
+    A custom operator where a gradient is wanted, and where torch.compile or the meta device must see one opaque step
+    with a known output shape. Else the function itself: the first custom operator makes torch load its compiler, which
+    takes longer than the program that only wants to look at an image.
+    """
+    plain = type(padded) is type(kernels) is Tensor and not padded.is_meta
+    if plain and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return _shift_and_add(padded, kernels)
+    return _valid_op(padded, kernels)
+
+
+def _shift_and_add(padded: Tensor, kernels: Tensor) -> Tensor:
     """`padded` [B, C, H+2r, W+2r], `kernels` [B, heads, k*k, H, W] -> [B, C, H, W].
 
     Rows must be contiguous for the shifts to be fast, so a channels_last input is copied first.
@@ -131,6 +142,9 @@ def _valid(padded: Tensor, kernels: Tensor) -> Tensor:
         for q, shifted in enumerate(_shifts(source[b, h], k, y, width)):
             total.addcmul_(shifted, weights[:, :, None, q])
     return out.flatten(1, 2).to(padded.dtype)
+
+
+_valid_op = torch.library.custom_op("sgdc_viz::dynamic_conv2d_valid", _shift_and_add, mutates_args=())
 
 
 @torch.library.custom_op("sgdc_viz::dynamic_conv2d_valid_backward", mutates_args=())
@@ -192,7 +206,7 @@ def _accumulate_in(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-@_valid.register_fake
+@_valid_op.register_fake
 def _(padded: Tensor, kernels: Tensor) -> Tensor:
     return padded.new_empty(padded.shape[0], padded.shape[1], *kernels.shape[3:])
 
@@ -210,4 +224,4 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
     return _valid_backward(grad, *ctx.saved_tensors)
 
 
-_valid.register_autograd(_backward, setup_context=_save)
+_valid_op.register_autograd(_backward, setup_context=_save)
