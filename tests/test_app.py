@@ -763,7 +763,7 @@ class Page:
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.set_default_timeout(15_000)
         self.page.goto(address + link)
-        self.page.wait_for_selector(".sg-figure svg", timeout=60_000)
+        self.page.wait_for_selector(".sg-figure svg:visible", timeout=60_000)  # of whatever tab is open
         self.page.wait_for_timeout(300)
 
     def open(self, tab: str) -> None:
@@ -1109,6 +1109,7 @@ def test_back_returns_to_the_tab_before(opened):
 def test_held_arrow_keys_lose_no_step(opened):
     page = opened(link="?image=synthetic-nuclei&y=100&x=100")
     page.wait_for_pixel(100, 100)
+    page.page.wait_for_timeout(1000)  # the picture of the image before is gone
     page.plane().focus()
     for key in ["ArrowRight"] * 10 + ["ArrowDown"] * 3:
         page.page.keyboard.press(key)

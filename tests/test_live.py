@@ -313,6 +313,32 @@ def test_the_figure_tells_the_numbers_of_the_snapshot(run):
     assert len(snapshot(long).to_html()) < 1.2 * len(figure.to_html()) + 20_000  # a page gets one every second
 
 
+def test_a_training_is_kept_and_read_again(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "assets_dir", lambda: tmp_path)
+    assert live.recorded() is None
+    live.keep(run[-1], tmp_path / live.RECORDED)
+    told, last = live.recorded(), run[-1]
+    assert (told.state, told.seed, told.steps, told.held_out) == ("recorded", 0, 16, 3)
+    assert told.ahead == last.ahead and told.scored.tolist() == last.scored.tolist()
+    np.testing.assert_array_equal(told.image, last.image)
+    np.testing.assert_array_equal(told.truth, last.truth)
+    for arm in ("guided", "pooled"):
+        np.testing.assert_allclose(told.losses[arm], last.losses[arm], atol=1e-6)
+        np.testing.assert_allclose(told.probability[arm], last.probability[arm], atol=6e-4)
+
+
+def test_the_page_opens_with_a_training_that_was_recorded_and_begins_as_one_does_here():
+    told = live.recorded()
+    here = train_live(told.seed, None, told.steps, every=0)
+    first = [next(here) for _ in range(3)][-1]
+    here.close()
+    for arm in ("guided", "pooled"):  # another computer may round otherwise
+        np.testing.assert_allclose(told.losses[arm][:2], first.losses[arm], rtol=1e-3)
+    assert told.steps == load_summary()["experiments"]["shapes"]["arms"]["structure"]["steps"]
+    message = snapshot(told, NOISE).message
+    assert message.startswith(f"Recorded, {told.steps} steps from random weights") and "mean nothing" in message
+
+
 def test_before_the_start_the_figure_says_what_will_be_trained():
     figure = snapshot(before(), NOISE)
     assert figure.message.startswith("Nothing is trained yet") and "two minutes" in figure.message
@@ -433,12 +459,13 @@ def test_in_the_browser_by_keyboard_and_gone_with_the_page(server, browser):
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.goto(server)
-    page.wait_for_selector('#sg-live [data-state="before"]')
+    page.wait_for_selector('#sg-live [data-state="recorded"]')
     page.get_by_label("Seed").focus()
     for _ in range(2):  # past the choice of minutes
         page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.innerText") == "Start training"
     page.keyboard.press("Enter")
+    page.wait_for_selector('#sg-live [data-state="training"]')
     told = "+document.querySelector('#sg-live [data-steps]').dataset.steps"
     points = "document.querySelector('#sg-live .sg-chart g path').getAttribute('d').split('L').length"
     page.wait_for_function(f"{told} >= 1")

@@ -12,7 +12,7 @@ from html import escape
 import gradio as gr
 
 from sgdc_viz.evidence import load_summary
-from sgdc_viz.learn.live import ARMS, EXPERIMENT, SeedNoise, before, seed_noise, train_live
+from sgdc_viz.learn.live import ARMS, EXPERIMENT, SeedNoise, before, recorded, seed_noise, train_live
 from sgdc_viz.views.live import snapshot
 
 # Goes with `views.CSS` to the page. On wide screens curves and pictures stand side by side: all is in one screen.
@@ -118,8 +118,8 @@ def _refuse(reason: object) -> gr.Error:
 
 
 def first_figure() -> str:
-    """What there is before a training, as HTML."""
-    return snapshot(before(), noise()).to_html()
+    """What there is before a training, as HTML: one that was recorded, or the untrained networks where none is."""
+    return snapshot(recorded() or before(), noise()).to_html()
 
 
 def build_training_tab(first: str | None = None) -> gr.HTML:

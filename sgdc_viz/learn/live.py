@@ -17,19 +17,22 @@ networks predict worse than they train.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import stdtrit
 
-from sgdc_viz.data import open_dataset
+from sgdc_viz.data import Sample, open_dataset
 
+from .checkpoints import assets_dir, write_whole
 from .experiment import EXPERIMENTS, Cell, build_network, training_of
 from .predict import evaluate, predict_probability
 from .train import make_batch, make_optimizer, train_step
@@ -37,6 +40,7 @@ from .train import make_batch, make_optimizer, train_step
 ARMS = {"guided": "structure", "pooled": "pooled-8"}  # what people call them -> arms of the experiment
 EXPERIMENT = "shapes"
 HELD_OUT = 8  # drawn test images behind every score
+RECORDED = "training.json"  # in assets/: a finished training, to open with
 SHOWN = 2  # the one of them that is shown: thin branches, well visible; chosen before anything was trained
 SCORE_EVERY = 4.0  # seconds between scores, where a clock runs
 SCORE_STEPS = 10  # steps between them, where none does
@@ -47,7 +51,7 @@ class Snapshot:
     """A paired training at one moment. Arrays are read-only; dicts have the keys of `ARMS`.
 
     Attributes:
-        state: "before", "training", "stopped" (by `stop`) or "finished".
+        state: "before", "training", "stopped" (by `stop`), "finished" or "recorded" (finished, and kept in a file).
         seed: of weights, order and windows.
         steps: optimizer steps done by each arm.
         planned: steps that each arm will have done at the end, as the speed so far says; None before the first step.
@@ -124,6 +128,41 @@ def before(seed: int = 0) -> Snapshot:
     _check(seed, None, 1)
     with _one_thread():
         return _Pair(seed).snapshot("before", None, 0.0, None)
+
+
+def keep(snapshot: Snapshot, path: Path) -> None:
+    """Write the end of a training to a JSON file, without the image, which is drawn anew (see `recorded`)."""
+    told = {
+        "seed": snapshot.seed, "steps": snapshot.steps, "seconds": round(snapshot.seconds, 1),
+        "parameters": snapshot.parameters, "held_out": snapshot.held_out, "scored": snapshot.scored.tolist(),
+        "losses": {arm: [round(float(v), 6) for v in own] for arm, own in snapshot.losses.items()},
+        "scores": {arm: {m: v.tolist() for m, v in own.items()} for arm, own in snapshot.scores.items()},
+        "probability": {arm: np.round(p.astype(float), 3).tolist() for arm, p in snapshot.probability.items()},
+    }  # fmt: skip
+    write_whole(path, (json.dumps(told, allow_nan=False) + "\n").encode())
+
+
+def recorded() -> Snapshot | None:
+    """The training that ships in assets/, made by `python -m sgdc_viz live`; None where the file is missing."""
+    file = assets_dir() / RECORDED
+    if not file.is_file():
+        return None
+    told = json.loads(file.read_text(encoding="utf-8"))
+    shown = _held_out()[SHOWN]
+    return Snapshot(
+        "recorded", told["seed"], told["steps"], told["steps"], told["seconds"], None,
+        {arm: _kept(np.array(v, np.float32)) for arm, v in told["losses"].items()}, _kept(np.array(told["scored"])),
+        {arm: {m: _kept(np.array(v)) for m, v in own.items()} for arm, own in told["scores"].items()},
+        told["held_out"], _kept(shown.image), _kept(shown.mask),
+        {arm: _kept(np.array(p, np.float32)) for arm, p in told["probability"].items()}, told["parameters"],
+    )  # fmt: skip
+
+
+def _held_out() -> list[Sample]:
+    """The drawn test images behind every score."""
+    experiment = EXPERIMENTS[EXPERIMENT]
+    test = open_dataset(experiment.data, None, "test", size=experiment.options["size"], count=HELD_OUT)
+    return [test[i] for i in range(HELD_OUT)]
 
 
 def train_live(
@@ -240,8 +279,7 @@ class _Pair:
             self.nets = {name: build_network(experiment, cell).train() for name, cell in cells.items()}
         self.config = training_of(experiment, cells["guided"])
         self.train = open_dataset(experiment.data, None, "train", **experiment.options)
-        test = open_dataset(experiment.data, None, "test", size=experiment.options["size"], count=HELD_OUT)
-        self.test = [test[i] for i in range(HELD_OUT)]
+        self.test = _held_out()
         self.losses: dict[str, list[float]] = {name: [] for name in ARMS}
         self.scored: list[int] = []
         self.scores: dict[str, dict[str, list[float]]] = {name: {"nsd1": [], "iou": []} for name in ARMS}

@@ -48,10 +48,17 @@ function pixelAt(event) {
 
 function select(y, x) {
   [page.y, page.x] = [y, x];
-  page.asked = { y, x, until: Date.now() + 3000 }; // answers to earlier steps must not take this one back
   keepInView();
   draw();
-  trigger("select", { index: [x, y], value: null });
+  if (!waiting()) ask();
+}
+
+// One question at a time: what is selected meanwhile is asked when the answer is there, so a held key loses no step.
+const waiting = () => page.asked && Date.now() < page.asked.until;
+
+function ask() {
+  page.asked = { y: page.y, x: page.x, until: Date.now() + 2000 };
+  trigger("select", { index: [page.x, page.y], value: null });
 }
 
 // Painting a region: on the picture of a figure named "canvas", by dragging, or with the space bar at the pixel.
@@ -139,6 +146,7 @@ function read() {
   if (fresh) {
     page.key = figure.dataset.key;
     page.zoom = Number(figure.dataset.zoom);
+    page.asked = null;
     [page.y, page.x] = [Number(figure.dataset.row), Number(figure.dataset.column)];
   }
   // where a page says for all its parts which pixel of which image is selected, that counts
@@ -146,8 +154,11 @@ function read() {
   const told = where === null ? element.querySelector("[data-y]") : where.dataset.key === page.key ? where : null;
   if (told) {
     const [y, x] = [Number(told.dataset.y), Number(told.dataset.x)];
-    const late = !fresh && page.asked && Date.now() < page.asked.until && (y !== page.asked.y || x !== page.asked.x);
-    if (!late) [page.y, page.x, page.asked] = [y, x, null];
+    const answered = page.asked && y === page.asked.y && x === page.asked.x;
+    const moved = y !== page.y || x !== page.x;
+    if (answered) page.asked = null;
+    if (answered && moved && !fresh) ask();
+    else if (!waiting()) [page.y, page.x] = [y, x]; // else an old answer, which must not take a later step back
   }
   const canvas = element.querySelector('[data-figure="canvas"] svg.sg-linked');
   if (canvas && !stroke && where) {

@@ -94,7 +94,7 @@ def _table(s: Snapshot, arms: list[str]) -> tuple[tuple[str, ...], ...]:
         for metric, name in METRICS.items()
     ]
     means = (f"{running_mean(s.losses[arm])[-1]:.3f}" for arm in arms)
-    return (("", *arms), *scores, (f"training loss, step {s.steps}", *means))
+    return (("measure", *arms), *scores, (f"training loss, step {s.steps}", *means))
 
 
 def _message(s: Snapshot, noise: SeedNoise | None) -> str:
@@ -103,7 +103,9 @@ def _message(s: Snapshot, noise: SeedNoise | None) -> str:
             "Nothing is trained yet: both networks start from the same random weights. Start trains them in turn on "
             "the same drawn pictures, for the time you choose; two minutes are about 300 steps of each on a laptop."
         )
-    if s.state == "finished":
+    if s.state == "recorded":
+        begin = f"Recorded, {s.steps} steps from random weights (Start trains anew, here and now)"
+    elif s.state == "finished":
         begin = f"Finished after {s.steps} steps"
     elif s.state == "stopped":
         begin = f"Stopped after {s.steps} steps"
