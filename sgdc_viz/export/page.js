@@ -168,6 +168,7 @@ function prepareProfile() {
 link($("page"), (_, { index: [x, y] }) => {
   Object.assign($("where").dataset, { key: shown.key, y, x });
   select(y, x);
+  readLinks(); // answered at once
 }, (_, read) => (readLinks = read));
 
 $("controls").addEventListener("submit", (event) => event.preventDefault());
