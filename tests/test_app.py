@@ -38,6 +38,7 @@ from sgdc_viz.demo.bench import bench_page
 from sgdc_viz.demo.bounded import Bounded
 from sgdc_viz.explore import COMPARISONS, FAMILIES, POOL_SIZES, UNTRAINED, Arm, Explorer
 from sgdc_viz.explore.at_pixel import change_at
+from sgdc_viz.explore.networks import MOST_BYTES
 from sgdc_viz.learn import checkpoints, predict_mask, save_checkpoint
 from sgdc_viz.learn.metrics import iou
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
@@ -524,7 +525,7 @@ def test_bad_uploads_get_one_sentence(visitor, tmp_path, monkeypatch):
 def test_files_over_the_limits_are_refused(visitor, tmp_path):
     (tmp_path / "huge.png").write_bytes(bytes(gallery.MAX_UPLOAD + 2**20))
     assert "21 MB; at most 20 MB are read" in visitor.refused("upload_image", handle(tmp_path / "huge.png"))
-    (tmp_path / "huge.safetensors").write_bytes(bytes(gallery.MAX_NETWORK + 2**20))
+    (tmp_path / "huge.safetensors").write_bytes(bytes(MOST_BYTES + 2**20))
     with pytest.raises(Exception, match="(?i)size|413|large"):  # by the server, before it is here
         visitor.client.predict(handle(tmp_path / "huge.safetensors"), api_name="/upload_network")
     assert scratch_files() == []

@@ -102,8 +102,7 @@ def load_mask_values(source: str | Path | bytes, max_side: int = 4096, name: str
     if image.mode == "1" or (image.mode != "L" and not image.mode.startswith(("I", "F"))):
         image = _convert(image, "L" if image.mode == "1" else "RGB", name)
     values = np.asarray(image)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise ValueError(f"{name!r} holds values that are not finite (NaN or infinity); clean it first.")
+    _check_finite(values, name)
     return values.max(2) if values.ndim == 3 else values
 
 
@@ -261,10 +260,14 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
     return _upright(Image.fromarray(values), orientation)
 
 
+def _check_finite(values: np.ndarray, name: str) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(f"{name!r} holds values that are not finite (NaN or infinity); clean it first.")
+
+
 def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
     if values.dtype.kind == "f":
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name!r} holds values that are not finite (NaN or infinity); clean it first.")
+        _check_finite(values, name)
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
             values = (values - low) / max(high - low, 1e-12)

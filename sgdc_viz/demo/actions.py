@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 from sgdc_viz.data import load_image
 from sgdc_viz.data.images import exif_orientation, read_truth
 from sgdc_viz.explore import Pair
+from sgdc_viz.explore.networks import MOST_BYTES
 from sgdc_viz.views.overview import check_pixel
 
 from . import gallery
@@ -91,7 +92,7 @@ def open_link(visit: Visit, link: str) -> Visit:
 
 
 def channels_of(pair: Pair) -> int:
-    return len(next(iter(pair.runs.values())).at((0, 0)).gate_dynamic)
+    return len(pair.first.at((0, 0)).gate_dynamic)
 
 
 def check_channel(pair: Pair, channel: int | None) -> None:
@@ -121,9 +122,8 @@ def choose_sample(visit: Visit, image: str) -> Visit:
     versus = _still_offered(view.versus, family)
     pair = gallery.look(image, family, versus)
     (y, x), _ = gallery.first_pixel(pair, sample)
-    channel = view.channel if view.channel is not None and view.channel < channels_of(pair) else None
-    return visit.see(image=image, family=family, versus=versus, y=y, x=x, channel=channel, dabs=(), centre=None,
-                     segmented=False)  # fmt: skip
+    return visit.see(image=image, family=family, versus=versus, y=y, x=x, channel=_still_there(view, pair), dabs=(),
+                     centre=None, segmented=False)  # fmt: skip
 
 
 def choose_networks(visit: Visit, family: str, versus: str) -> Visit:
@@ -135,9 +135,10 @@ def choose_networks(visit: Visit, family: str, versus: str) -> Visit:
     pair, seen = gallery.look(view.image, family, versus, view.centre), gallery.see(view)
     y, x = pair.place.from_other(view.pixel, seen.place)
     dabs = view.dabs if pair.image.shape == seen.image.shape else ()
-    channel = view.channel if view.channel is not None and view.channel < channels_of(pair) else None
     segmented = view.segmented and family == view.family
-    new = visit.see(family=family, versus=versus, y=y, x=x, dabs=dabs, channel=channel, segmented=segmented)
+    new = visit.see(
+        family=family, versus=versus, y=y, x=x, dabs=dabs, channel=_still_there(view, pair), segmented=segmented
+    )
     if view.dabs and not dabs:
         new = replace(new, said=("The painted region is gone: these networks see the image at another size.",))
     return new
@@ -147,6 +148,11 @@ def _still_offered(versus: str, family: str) -> str:
     """The comparison if these networks have it, else their first."""
     offered = [name for _, name in gallery.comparisons(family)]
     return versus if versus in offered else offered[0]
+
+
+def _still_there(view: View, pair: Pair) -> int | None:
+    """The channel if these networks have it, else the one with the largest value."""
+    return view.channel if view.channel is not None and view.channel < channels_of(pair) else None
 
 
 def inspect_pixel(visit: Visit, y: float | None, x: float | None) -> Visit:
@@ -254,7 +260,7 @@ def upload_truth(visit: Visit, file: str | None) -> Visit:
 
 def upload_network(visit: Visit, file: str | None) -> Visit:
     """A network of one's own; with one brought before that fits it, the two are compared."""
-    data, name = take(file, "a .safetensors file written by sgdc_viz", gallery.MAX_NETWORK)
+    data, name = take(file, "a .safetensors file written by sgdc_viz", MOST_BYTES)
     explorer, before = gallery.explorer, visit.view.family
     family = explorer.add_network(data, name)
     if before.startswith(gallery.OWN):

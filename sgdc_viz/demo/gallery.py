@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sgdc_viz.data.samples import Example, example, examples
-from sgdc_viz.explore import UNTRAINED, Explorer, Pair, Place, families, missing_weights
-from sgdc_viz.explore.networks import digest
+from sgdc_viz.explore import UNTRAINED, Explorer, Pair, Place, families, missing_weights, networks
+from sgdc_viz.explore.networks import MEANT_FOR, digest
 
 from .bounded import Bounded
 from .view import View
@@ -20,10 +20,8 @@ KEEP_UPLOADS = 400 * 2**20  # bytes of images that people brought
 KEEP_PAIRS = 500 * 2**20  # bytes of recordings: some 12 images of 256 x 256 pixels
 LISTED = 8  # own images, and own networks, in a visitor's list
 FIRST = "immunohistochemistry"
-MAX_NETWORK = 64 * 2**20  # bytes
-UPLOAD, OWN = "upload-", "own-"  # how the keys of images and networks begin that somebody brought
+UPLOAD, OWN = "upload-", f"{networks.OWN}-"  # how the keys of images and networks begin that somebody brought
 Choices = tuple[tuple[str, str], ...]  # (text, key) of each
-MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn skin lesions"}
 
 explorer = Explorer()
 
@@ -117,10 +115,9 @@ def offers(key: str, own: Choices = ()) -> list[tuple[str, str]]:
 def comparisons(family: str) -> list[tuple[str, str]]:
     """Choices of what a family's first network is compared with, (text, row name)."""
     told = {"pooled": "pooled · trained, kernels per block", "random weights": "random weights · nothing learnt"}
-    changed = {name for name, arm in explorer.comparisons_of(family).items() if arm.change}
     return [
-        (told.get(name, f"{name} · not retrained" if name in changed else name), name)
-        for name in explorer.comparisons_of(family)
+        (told.get(name, f"{name} · not retrained" if arm.change else name), name)
+        for name, arm in explorer.comparisons_of(family).items()
     ]
 
 

@@ -17,6 +17,7 @@ import gradio as gr
 
 from sgdc_viz.explore import POOL_SIZES, Pair
 from sgdc_viz.explore.arms import pooling_label
+from sgdc_viz.explore.networks import MOST_BYTES
 from sgdc_viz.explore.several import CAUSES
 from sgdc_viz.views import CSS, LINKED_JS, WHOLE_JS
 from sgdc_viz.views.overview import check_pixel
@@ -24,6 +25,7 @@ from sgdc_viz.views.overview import check_pixel
 from . import actions, gallery
 from .actions import AUTOMATIC, Visit, arrive
 from .parts import PARTS, evidence_html, html_of, results_of
+from .refusal import refuse, refusing
 from .training_tab import TRAINING_CSS, build_training_tab, first_figure
 from .view import MOST_RADIUS, PLACES, TABS, TOLERANCES, View
 
@@ -43,13 +45,6 @@ PAGE_JS = FOLDER.joinpath("page.js").read_text(encoding="utf-8")
 
 # Gradio writes uploads to a folder for temporary files: one of our own, that goes when the demo ends.
 scratch = tempfile.TemporaryDirectory(prefix="sgdc-demo-", ignore_cleanup_errors=True)
-
-
-def refuse(reason: object) -> gr.Error:
-    """One sentence in place of a traceback; escaped, because Gradio shows it as HTML."""
-    text = str(reason)
-    return gr.Error(escape(text[:1].upper() + text[1:], quote=False), title="That did not work", duration=6,
-                    print_exception=False)  # fmt: skip
 
 
 def to_xy(event: gr.SelectData) -> tuple[int, int]:
@@ -84,12 +79,13 @@ class Page:
 
     # --- what a new visit changes ------------------------------------------------------------------------------------
 
-    def go(self, new: Visit, before: Visit) -> dict:
+    def go(self, new: Visit, before: Visit, arrived: bool = False) -> dict:
         """Draw what is new, and set the controls to it.
 
         Args:
             new: what the visitor is to see.
             before: what the page shows.
+            arrived: by an address: all controls are set.
 
         Returns:
             component -> update; what is not there stays as it is.
@@ -110,9 +106,11 @@ class Page:
             if view.tab == tab and tab not in drawn:
                 updates[box], drawn[tab] = draw(), ()
         if (view.image, view.family, view.versus, view.centre) != (old.image, old.family, old.versus, old.centre) or (
-            new.said or before.said or new.images != before.images or new.networks != before.networks
+            arrived or new.said or before.said or new.images != before.images or new.networks != before.networks
         ):
             updates |= self._controls(new, pair)
+        if arrived or view.place != old.place:
+            updates[self.painting] = gr.update(visible=view.place == PLACES[2])
         return updates | {self.visit: replace(new, drawn=drawn), self.address: address(view, pair)}
 
     def _controls(self, visit: Visit, pair: Pair) -> dict:
@@ -128,7 +126,7 @@ class Page:
             self.x: gr.update(value=view.x, label=f"Column x (0–{width - 1})"),
             self.note: note.replace("</p>", f"{told}</p>"),
             self.channel: gr.update(choices=channels(pair), value=AUTOMATIC if view.channel is None else view.channel),
-            self.tolerance: gr.update(visible=pair.truth is not None),
+            self.tolerance: gr.update(value=view.tolerance, visible=pair.truth is not None),
             self.status: "",
             self.saved: "",
         }
@@ -138,10 +136,8 @@ class Page:
 
         def answer(*given) -> dict:
             *inputs, visit = given
-            try:
+            with refusing():
                 return self.go(do(visit, *inputs), visit)
-            except (ValueError, OSError) as error:
-                raise refuse(error) from None
 
         return answer
 
@@ -178,42 +174,30 @@ class Page:
         view = told[self.visit].view
         return {self.y: view.y, self.x: view.x} | told
 
-    def set_change(self, change: str, place: str, visit: Visit) -> dict:
-        told = self._answers(actions.set_change)(change, place, visit)
-        return told | {self.painting: gr.update(visible=place == PLACES[2])}
-
     def open_link(self, link: str, visit: Visit) -> dict:
-        try:
+        with refusing():
             new = actions.open_link(visit, link)
             if new is visit:
                 return {self.visit: gr.skip()}
-            told = self.go(new, visit) | self._controls(new, gallery.see(new.view))
-        except (ValueError, OSError) as error:
-            raise refuse(error) from None
+            told = self.go(new, visit, arrived=True)
         view = new.view
         return told | {
-            self.tabs: gr.update(selected=view.tab), self.pool_size: view.pool_size or 0,
-            self.tolerance: gr.update(value=view.tolerance, visible=gallery.see(view).truth is not None),
-            self.controls: view.controls, self.change: view.change, self.place: view.place,
-            self.painting: gr.update(visible=view.place == PLACES[2]),
+            self.tabs: gr.update(selected=view.tab), self.pool_size: view.pool_size or 0, self.controls: view.controls,
+            self.change: view.change, self.place: view.place,
         }  # fmt: skip
 
     def segment(self, visit: Visit) -> Iterator[str]:
         """The whole image, tile by tile, told as HTML; a visitor who leaves ends it after the tile that runs."""
         view = visit.view
-        try:
+        with refusing():
             image, truth = gallery.image_of(view.image)
             for step in gallery.explorer.whole(view.family, image, truth=truth):
                 yield f'<p class="sg-note" role="status">{step.done} of {step.all} tiles</p>'
-        except (ValueError, OSError) as error:
-            raise refuse(error) from None
 
     def save(self, visit: Visit) -> dict:
         """Masks, figures and numbers as one file, inside the page: nothing is written to disk here."""
-        try:
+        with refusing():
             data = results_of(visit.view)
-        except (ValueError, OSError) as error:
-            raise refuse(error) from None
         link = "data:application/zip;base64," + base64.b64encode(data).decode()
         listed = {key: text for text, key in gallery.images(visit.images)}
         told = re.sub(r"\W+", "-", listed.get(visit.view.image, "image").removeprefix("Your image:")).strip("-_")
@@ -367,7 +351,8 @@ class Page:
         on(self.pool_size.input, do(actions.set_pool_size), [self.pool_size], quick, "set_pool_size")
         boundary = [self.tolerance, self.controls]
         on([b.input for b in boundary], do(actions.set_boundary), boundary, quick, "set_boundary")
-        on([self.change.input, self.place.input], self.set_change, [self.change, self.place], quick, "set_change")
+        changed = [self.change, self.place]
+        on([b.input for b in changed], do(actions.set_change), changed, quick, "set_change")
 
         stroke = self.parts["canvas"].input(to_dabs, None, self.dabs, **fast)
         on(stroke.then, do(actions.paint), [self.dabs, self.radius], quick, "paint")
@@ -423,7 +408,7 @@ def launch(page: Page, *, port: int | None = None, browser: bool = False):
     return page.blocks.launch(
         server_name="127.0.0.1", server_port=port, inbrowser=browser, prevent_thread_lock=True, quiet=True,
         theme=theme, css=CSS + PAGE_CSS + TRAINING_CSS, footer_links=[], share=False, show_error=False,
-        max_file_size=gallery.MAX_NETWORK, allowed_paths=[], run_history=False, enable_monitoring=False,
+        max_file_size=MOST_BYTES, allowed_paths=[], run_history=False, enable_monitoring=False,
         mcp_server=False, pwa=False, ssr_mode=False,
         _frontend=False,  # else Gradio gives up if the page does not answer itself within 3 s, as on a busy computer
     )  # fmt: skip

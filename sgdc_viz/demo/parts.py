@@ -20,6 +20,7 @@ from sgdc_viz.views.overview import window_around
 
 from . import gallery
 from .bounded import Bounded
+from .refusal import sentence
 from .view import PLACES, View
 
 KEEP_HTML = 48 * 2**20  # bytes of drawn parts
@@ -108,7 +109,7 @@ def _canvas(pair: Pair, view: View, start) -> Figure | None:
         name="canvas", title="Paint a region", message="Drag over the picture, or paint with the space bar: the "
         "change is made there alone.", summary="", alt=alt, rows=(), columns=(), cells=(), lead=picture,
     )  # fmt: skip
-    return linked(figure, pair.key, pixel, next(iter(pair.runs.values())).stride, zoom)
+    return linked(figure, pair.key, pixel, pair.first.stride, zoom)
 
 
 def _whole(pair: Pair, view: View, start) -> Figure:
@@ -118,7 +119,7 @@ def _whole(pair: Pair, view: View, start) -> Figure:
     found = known_whole(view) if view.segmented else None
     told = {} if found is None else dict(mask=found.mask, objects=found.objects, metrics=found.metrics)
     if found is None and part is None and pair.image.shape == image.shape:  # seen whole: its mask is there already
-        run = next(iter(pair.runs.values()))
+        run = pair.first
         told = dict(mask=run.mask, objects=count_objects(run.mask), metrics=pair.prediction(run).metrics)
     return whole(image, truth=truth, part=part, name=next(iter(pair.runs)), **told)
 
@@ -142,8 +143,8 @@ PARTS = (
     Part("branch", "boundary", _branch, ("versus", "tolerance", "controls")),
     Part("canvas", "cause", _canvas, ("place",)),
     Part("effect", "cause", _effect, ("change", "place", "dabs")),
-    Part("whole", "yours", _whole, ("centre", "segmented")),
     Part("effect-here", "cause", _effect_here, ("change", "place", "dabs", *WHERE)),
+    Part("whole", "yours", _whole, ("centre", "segmented")),
 )
 
 
@@ -166,7 +167,7 @@ def evidence_html() -> str:
     try:
         summary = evidence.load_summary()
     except FileNotFoundError:
-        return sentence("the numbers are missing: there is no assets/evidence.json; get it with the repository.")
+        return note("the numbers are missing: there is no assets/evidence.json; get it with the repository.")
     made = evidence.figures(summary)
     first = [made.pop(name).to_html() for name in ("contrasts", "regime") if name in made]
     words = [f'<p class="sg-answer">{escape(p)}</p>' for p in evidence.regime(summary).split("\n\n")]
@@ -210,11 +211,10 @@ def html_of(part: Part, view: View, pair: Pair) -> str:
         figure = part.draw(pair, view, gallery.first_pixel(pair, gallery.chosen(view.image)))
         html = "" if figure is None else figure.to_html()
     except ValueError as error:
-        html = sentence(error)
+        html = note(error)
     return drawn.put(key, html)
 
 
-def sentence(reason: object) -> str:
+def note(reason: object) -> str:
     """One sentence in place of a picture, as HTML."""
-    text = str(reason)
-    return f'<p class="sg-note">{escape(text[:1].upper() + text[1:])}</p>'
+    return f'<p class="sg-note">{sentence(reason)}</p>'

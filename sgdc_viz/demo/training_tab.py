@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from html import escape
 
 import gradio as gr
 
 from sgdc_viz.evidence import load_summary
 from sgdc_viz.learn.live import ARMS, EXPERIMENT, SeedNoise, before, recorded, seed_noise, train_live
 from sgdc_viz.views.live import snapshot
+
+from .refusal import refuse
 
 # Goes with `views.CSS` to the page. On wide screens curves and pictures stand side by side: all is in one screen.
 TRAINING_CSS = """
@@ -73,17 +74,17 @@ def train(seed: float | None, minutes: float, request: gr.Request) -> Iterator[s
     try:
         snapshots = train_live(_whole_seed(seed), 60 * minutes, stop=lambda: mine.stop.is_set())
     except ValueError as error:
-        raise _refuse(error) from None
+        raise refuse(error) from None
     # A second visitor is told at once instead of queueing: Gradio's queue would show a counter, and start the training
     # minutes later, perhaps when nobody looks.
     if not turn.acquire(timeout=GRACE):
-        raise _refuse(_somebody_else())
+        raise refuse(_somebody_else())
     mine = running = Running(request.session_hash, time.monotonic() + 60 * minutes)
     try:
         for s in snapshots:
             yield snapshot(s, noise()).to_html()
     except ValueError as error:
-        raise _refuse(error) from None
+        raise refuse(error) from None
     finally:
         snapshots.close()
         running = None
@@ -94,7 +95,7 @@ def stop_training(request: gr.Request) -> None:
     """Ends this visitor's training, which then sends its last figure; another visitor's goes on."""
     now = running
     if now is None or now.session != request.session_hash:
-        raise _refuse("you have no training that runs: nothing was stopped.")
+        raise refuse("you have no training that runs: nothing was stopped.")
     now.stop.set()
 
 
@@ -108,13 +109,6 @@ def _whole_seed(seed: float | None) -> int:
     if seed is None or seed != int(seed):
         raise ValueError("the seed must be a whole number, such as 0.")
     return int(seed)
-
-
-def _refuse(reason: object) -> gr.Error:
-    """One sentence in place of a traceback; escaped, because Gradio shows it as HTML."""
-    text = str(reason)
-    return gr.Error(escape(text[:1].upper() + text[1:], quote=False), title="That did not work", duration=6,
-                    print_exception=False)  # fmt: skip
 
 
 def first_figure() -> str:

@@ -29,7 +29,7 @@ def pooling_at(pair: Pair, pool_size: int | None, pixel: tuple[int, int]) -> Fig
         raise ValueError(f"pool_size={pool_size!r} is none of {', '.join(map(str, POOL_SIZES))}.")
     first, trained = next(iter(steps)), [name for name, step in steps.items() if step.retrained]
     told = {name: number(float(step.probability[pixel])) for name, step in steps.items()}
-    i, j = (n // next(iter(pair.runs.values())).stride for n in pixel)
+    i, j = (n // pair.first.stride for n in pixel)
     entropy = {name: number(float(step.maps.entropy[i, j])) for name, step in steps.items()}
     shown = dict.fromkeys([first, label, *trained])
     message = "Probability of object here: " + ", ".join(f"{told[name]} with {name}" for name in shown)

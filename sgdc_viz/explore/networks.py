@@ -16,7 +16,9 @@ from sgdc_viz.nn import KERNEL_SOURCES, SGDCNet, SGDCNetConfig
 from sgdc_viz.views.overview import check_inside
 
 SOURCES = {"guided": "structure", "pooled": "pooled"}  # what people read -> kernel_source
-FAMILIES = ("nuclei", "dermoscopy", "synthetic")
+# What each family learnt, in words.
+MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn skin lesions"}
+FAMILIES = tuple(MEANT_FOR)
 UNTRAINED = "untrained"  # the control: same networks, random weights
 OWN = "own"  # families of networks that people bring: "own-<digest>", with partners "own-<digest>+<digest>"
 MAX_SIDE = 512  # pixels a side that are run and kept; of more, a window is cut out

@@ -159,7 +159,7 @@ class Pair:
         label = pooling_label(pool_size)
         if label not in steps:
             raise ValueError(f"pool_size={pool_size!r} is none of {', '.join(map(str, sizes))} (None: whole image).")
-        figure = pooling(self.image, steps, stride=self._first.stride, truth=self.truth, chosen=label,
+        figure = pooling(self.image, steps, stride=self.first.stride, truth=self.truth, chosen=label,
                          window=self._window(pixel, zoom))  # fmt: skip
         return self._linked(figure, pixel, zoom)
 
@@ -205,7 +205,7 @@ class Pair:
         arm, regions = self._changed(change), {}
         for label, area, pair, control in self._regions(mask, width, controls):
             after = pair.run(arm, mask=area).probability
-            regions[label] = pair._region(area, pair._first.probability, after, control)
+            regions[label] = pair._region(area, pair.first.probability, after, control)
         figure = region(self.image, regions, what=change, truth=self.truth, faithfulness=self.rewriting_error(),
                         window=self._window(pixel, zoom))  # fmt: skip
         return self._linked(figure, pixel, zoom)
@@ -243,7 +243,7 @@ class Pair:
         if self._reference.change is not None:
             return None
         again = self.run(Arm(self._reference.source, REWRITTEN))
-        return float(np.abs(again.probability - self._first.probability).max())
+        return float(np.abs(again.probability - self.first.probability).max())
 
     # --- views of what was recorded ---
 
@@ -264,7 +264,7 @@ class Pair:
         if controls and self._can(ZEROED) and len(rows) < MOST_LINES:
             rows = {**rows, ZEROED: self.run(self._changed(ZEROED), recorded=True)}
         maps = {name: run.profile for name, run in rows.items()}
-        figure = boundary_profile(self.image, maps, pixel, stride=self._first.stride, contour=contour,
+        figure = boundary_profile(self.image, maps, pixel, stride=self.first.stride, contour=contour,
                                   contour_is=told, is_truth=contour is self.truth, reach=reach)  # fmt: skip
         lead = replace(figure.lead, linked=True, boxes=())  # a moving mark takes the place of the box
         return self._linked(replace(figure, lead=lead), pixel, zoom)
@@ -282,7 +282,7 @@ class Pair:
         boundaries = {name: run.boundary for name, run in self.runs.items()}
         if controls and self.trained:
             boundaries[RANDOM] = self.run(Arm(self._reference.source, RANDOM)).boundary
-        figure = boundary_branch(self.image, boundaries, self.truth, stride=self._first.stride, tolerance=tolerance,
+        figure = boundary_branch(self.image, boundaries, self.truth, stride=self.first.stride, tolerance=tolerance,
                                  window=self._window(pixel, zoom))  # fmt: skip
         return self._linked(figure, pixel, zoom)
 
@@ -291,7 +291,7 @@ class Pair:
 
         What a head does is another question: `pair.causal(["head 1 uniform", "head 2 uniform", ...])`."""
         maps = {name: run.kernel_maps for name, run in self._rows(controls).items()}
-        figure = kernel_maps(self.image, maps, stride=self._first.stride, truth=self.truth,
+        figure = kernel_maps(self.image, maps, stride=self.first.stride, truth=self.truth,
                              window=self._window(pixel, zoom), controls=CONTROLS if controls else ())  # fmt: skip
         return self._linked(figure, pixel, zoom)
 
@@ -300,7 +300,7 @@ class Pair:
     ) -> Figure:
         """Where the kernels of every head take their values from; `across` ellipses from side to side."""
         shapes = {name: run.ellipses for name, run in self._rows(controls).items()}
-        figure = ellipses(self.image, shapes, stride=self._first.stride, window=self._window(pixel, zoom),
+        figure = ellipses(self.image, shapes, stride=self.first.stride, window=self._window(pixel, zoom),
                           truth=self.truth, across=across, controls=CONTROLS if controls else ())  # fmt: skip
         return self._linked(figure, pixel, zoom)
 
@@ -337,7 +337,7 @@ class Pair:
         return {name: self._changed(name) for name in CONTROLS if self._can(name)}
 
     @property
-    def _first(self) -> Run:
+    def first(self) -> Run:
         return next(iter(self.runs.values()))
 
     @property
@@ -424,7 +424,7 @@ class Pair:
         return window_around(pixel, self.image.shape[:2], zoom)
 
     def _linked(self, figure: Figure, pixel: tuple[int, int] | None, zoom: int) -> Figure:
-        return figure if pixel is None else linked(figure, self.key, pixel, self._first.stride, zoom)
+        return figure if pixel is None else linked(figure, self.key, pixel, self.first.stride, zoom)
 
     def _check_mask(self, mask: np.ndarray) -> np.ndarray:
         mask = np.asarray(mask)

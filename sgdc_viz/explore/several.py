@@ -51,12 +51,12 @@ def causal(
         raise ValueError("some of these images have a truth and some have none: leave out one kind.")
     cases = []
     for pair in pairs:
-        before = pair.prediction(pair._first)
+        before = pair.prediction(pair.first)
         rows = {c: Change(before, pair.prediction(pair.run(pair._changed(c)))) for c in changes}
         if controls and pair.trained:
             random, first = pair.random_weights(), changes[0]
             after = random.prediction(random.run(random._changed(first)))
-            rows[f"{first}, random weights"] = Change(random.prediction(random._first), after, control=True)
+            rows[f"{first}, random weights"] = Change(random.prediction(random.first), after, control=True)
         cases.append(Case(pair.image, rows, pair.truth))
     return draw_causal(cases, shown=shown, ring_width=ring_width,
                        faithfulness=max(pair.rewriting_error() for pair in pairs), window=window)  # fmt: skip
@@ -94,7 +94,7 @@ def statistic_by_distance(
             for quantity in quantities:
                 values[quantity].setdefault(label, []).append(QUANTITIES[quantity][1](run))
     return draw_statistic(
-        values, [contour for contour, _ in contours], stride=pairs[0]._first.stride, contour_is=contours[0][1],
+        values, [contour for contour, _ in contours], stride=pairs[0].first.stride, contour_is=contours[0][1],
         units={quantity: QUANTITIES[quantity][0] for quantity in quantities}, reach=reach, width=width,
         faithfulness=worst,
     )  # fmt: skip

@@ -15,6 +15,7 @@ import numpy as np
 from sgdc_viz import __version__
 from sgdc_viz.explore import Arm
 from sgdc_viz.explore.linked import linked
+from sgdc_viz.explore.networks import MEANT_FOR
 from sgdc_viz.learn.checkpoints import write_whole
 from sgdc_viz.views import CSS, LINKED_JS, Figure, Outline, outlines_of, overview, pooling
 from sgdc_viz.views import Picture as Plane
@@ -24,8 +25,8 @@ from sgdc_viz.views.overview import COLUMNS, edge_agreement, footprint, window_a
 from sgdc_viz.views.style import MAPS, MINUS, colour_table, number, png_uri, two_digits
 
 from .outline import normals_everywhere
-from .pictures import MEANT_FOR, PICTURES, Picture, Shown, load_pictures
-from .stored import TOLERANCE, Array, pack, stored_network, weights_names
+from .pictures import PICTURES, Picture, Shown, load_pictures
+from .stored import TOLERANCE, Array, pack, stored_network
 
 PAGE_FILE = "index.html"
 SCRIPTS = ("unpack.js", "numbers.js", "microscope.js", "profile.js", "page.js")
@@ -64,7 +65,7 @@ def build_page(pictures: Sequence[Picture]) -> str:
         packed[picture.shown.key], worst = base64.b64encode(data).decode(), max(worst, error)
     scripts = "\n".join(_own(name) for name in SCRIPTS)
     link = f"function link(element, trigger, watch) {{\n{LINKED_JS}\n}}"
-    weights = sorted({name for picture in pictures for name in weights_names(picture.pair.family)})
+    weights = sorted({name for picture in pictures for name in picture.names.values()})
     data = "\n".join(
         f'<script type="text/plain" id="data-{escape(key)}">{text}</script><script>arrived("{escape(key)}")</script>'
         for key, text in packed.items()
@@ -124,7 +125,7 @@ def _packed(picture: Picture) -> tuple[bytes, float]:
         errors.append(error)
     crossing, told = _profile(picture)
     steps = pair.pooling_steps()
-    first = next(iter(pair.runs.values()))
+    first = pair.first
     figures = {
         "overview": _overview(picture),
         "kernels": pair.kernels(pixel),
@@ -138,7 +139,7 @@ def _packed(picture: Picture) -> tuple[bytes, float]:
     note, outside = picture.note
     facts = {
         "key": pair.key, "title": picture.example.title, "note": note, "outside": outside, "networks":
-        f"Networks: {weights_names(pair.family)[0]} and {weights_names(pair.family)[1]}, trained on "
+        f"Networks: {' and '.join(picture.names.values())}, trained on "
         f"{MEANT_FOR[pair.family]}.", "image": image, "height": pair.image.shape[0], "width": pair.image.shape[1],
         "pixel": pixel, "zoom": picture.shown.zoom, "stride": first.stride,
         "share": {name: run.pool_size or 1 for name, run in pair.runs.items()},
@@ -175,7 +176,7 @@ def _overview(picture: Picture) -> Figure:
 
 def _pooling(picture: Picture, steps: dict) -> Figure:
     """All pool sizes at once, on one scale; the page shows the row that the slider chooses beside the fixed ones."""
-    pair, stride = picture.pair, next(iter(picture.pair.runs.values())).stride
+    pair, stride = picture.pair, picture.pair.first.stride
     window = window_around(picture.pixel, pair.image.shape[:2], picture.shown.zoom)
     figure = pooling(pair.image, steps, stride=stride, truth=pair.truth, window=window)
     legend = (("prediction", "outline of the mask with the chosen pool size"), *figure.legend)
@@ -185,7 +186,7 @@ def _pooling(picture: Picture, steps: dict) -> Figure:
 def _steps(picture: Picture, steps: dict) -> list[dict]:
     """What the slider's stops are called, say and outline, and where they stand in the curves."""
     pair = picture.pair
-    stride = next(iter(pair.runs.values())).stride
+    stride = pair.first.stride
     sizes = [step.pool_size for step in steps.values() if not step.retrained]
     found = []
     for label, step in steps.items():
@@ -207,7 +208,7 @@ def _path(curves) -> str:
 def _profile(picture: Picture) -> tuple[tuple[dict, dict[str, Array]], Figure]:
     """What is read across outlines: (facts, arrays), and the figure around it, whose charts the page draws."""
     pair, pixel = picture.pair, picture.pixel
-    runs, first = pair.runs, next(iter(pair.runs.values()))
+    runs, first = pair.runs, pair.first
     try:
         contour, contour_is = pair.contour
         normals = normals_everywhere(contour)

@@ -12,7 +12,6 @@ from sgdc_viz.data.transforms import to_scale
 from sgdc_viz.explore import Explorer, Pair, Place
 
 SIDE = 128  # pixels: 64 x 64 feature pixels of the finest block, each with kernels of its own
-MEANT_FOR = {"nuclei": "cell nuclei", "dermoscopy": "skin lesions", "synthetic": "drawn skin lesions"}
 FALLBACK = "nuclei"  # the networks for a picture that none of them learnt
 
 
@@ -60,6 +59,11 @@ class Picture:
     pair: Pair
     pixel: tuple[int, int]
     part: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Row name -> name of the weights: {"guided": "nuclei-structure", ...}."""
+        return self.pair.explorer.names_of(self.pair.family)
 
     @property
     def note(self) -> tuple[str, str]:

@@ -137,8 +137,3 @@ def pack(told: dict, arrays: Mapping[str, Array]) -> bytes:
     text = json.dumps({**told, "arrays": parts}, ensure_ascii=False, allow_nan=False).encode()
     planes = [np.ascontiguousarray(a.steps).reshape(-1, 1).view(np.uint8).T.tobytes() for a in arrays.values()]
     return zlib.compress(len(text).to_bytes(4, "little") + text + b"".join(planes), 9)
-
-
-def weights_names(family: str) -> tuple[str, str]:
-    """Names of the shipped guided and pooled weights of a family, such as "nuclei-structure"."""
-    return tuple(f"{family}-{source}" for source in SOURCES.values())

@@ -44,7 +44,7 @@ def still(pair: Pair, sizes: Sequence[int | None] = (1, 8, None)) -> Figure:
     check_count(len(sizes))
     if sizes[0] != 1:
         raise ValueError(f"sizes={tuple(sizes)} must begin with 1, the network as it is.")
-    run = next(iter(pair.runs.values()))
+    run = pair.first
     return pooling(pair.image, pair.pooling_steps(sizes), stride=run.stride, truth=pair.truth)
 
 

@@ -86,7 +86,7 @@ def still(pair: Pair, states: Mapping[str, MicroscopeState]) -> Figure:
 
 def _place(pair: Pair, label: str, state: MicroscopeState) -> Picture:
     """The image around a pixel, with the kernel's footprint and the block of pixels that share one pooled kernel."""
-    run = next(iter(pair.runs.values()))
+    run = pair.first
     boxes = [footprint(state.pixel, run.stride, run.at(state.pixel).kernels.shape[-1])]
     for other in pair.runs.values():
         if other.pool_size is not None:
@@ -134,7 +134,7 @@ class KernelMicroscope(Shell):
         state = MicroscopeState(y, x, channel)
         check_pixel(state.pixel, pair.image)
         self._overview = pair.overview(state.pixel, zoom).to_html()  # stays: the page moves its marks
-        channels = len(next(iter(pair.runs.values())).at(state.pixel).gate_static)
+        channels = len(pair.first.at(state.pixel).gate_static)
         fields = pixel_fields(state.pixel, pair.image.shape)
         fields["channel"] = number("channel", -1, -1, channels - 1)
         fields["channel"].value = -1 if channel is None else channel

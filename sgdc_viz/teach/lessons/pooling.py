@@ -395,7 +395,7 @@ def slider_still(
     figure = pooling(
         pair.image,
         steps,
-        stride=next(iter(pair.runs.values())).stride,
+        stride=pair.first.stride,
         truth=pair.truth,
         window=window_around(pixel, pair.image.shape[:2], zoom),
     )

@@ -30,7 +30,7 @@ def clicked(pair: Pair, clicks: Mapping[str, tuple[int, int]]) -> Figure:
 
     named = {f"{label}, {KINDS[label]}" if label in KINDS else label: pixel for label, pixel in clicks.items()}
     figure = still(pair, {label: MicroscopeState(*pixel) for label, pixel in named.items()})
-    stride = next(iter(pair.runs.values())).stride
+    stride = pair.first.stride
     places = tuple(_marked(place, pixel, stride) for place, pixel in zip(figure.cells[0], named.values(), strict=True))
     return replace(
         figure,

@@ -1,0 +1,29 @@
+"""How the page says no: one sentence in place of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+
+import gradio as gr
+
+
+def sentence(reason: object) -> str:
+    """What was wrong, beginning with a capital letter; escaped, because it is shown as HTML."""
+    text = str(reason)
+    return escape(text[:1].upper() + text[1:], quote=False)
+
+
+def refuse(reason: object) -> gr.Error:
+    """To be raised: Gradio shows it in the corner, and the page stays as it is."""
+    return gr.Error(sentence(reason), title="That did not work", duration=6, print_exception=False)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What goes wrong inside the `with` block in a way that its sentence explains becomes a refusal."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise refuse(error) from None
