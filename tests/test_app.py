@@ -196,7 +196,7 @@ def test_bad_pixels_get_one_sentence(visitor, arguments, message):
     assert message in visitor.refused("inspect_pixel", *arguments)
 
 
-def test_bad_choices_get_one_sentence(visitor):
+def test_bad_choices_get_one_sentence(visitor, capfd):
     for api, arguments in {
         "choose_networks": ("cats", "pooled"), "choose_sample": ("nothing",), "set_pool_size": (3,),
         "set_boundary": (1.5, False), "set_change": ("magic", "everywhere"),
@@ -205,6 +205,7 @@ def test_bad_choices_get_one_sentence(visitor):
     assert "there is no tab 'cats'" in visitor.refused("open_tab", "cats").lower()
     assert "row,column" in visitor.refused("paint", "1,2 three", 8)
     assert "outside the image" in visitor.refused("paint", "1,2 900,3", 8)
+    assert "Traceback" not in "".join(capfd.readouterr())  # nor in the terminal of whoever runs the page
 
 
 @pytest.mark.parametrize("key", [e.key for e in gallery.examples() if "whole" not in e.key])
@@ -458,6 +459,15 @@ def test_uploads_of_many_kinds_are_read_and_not_kept_on_disk(visitor, tmp_path, 
     assert "row 29" in words(visitor.do("inspect_pixel", 29, 43)["kernels"])
     assert scratch_files() == []
     assert "patient" not in told["overview"] + told["note"] + told["address"]  # not even the name
+
+
+def test_of_several_pages_the_first_is_shown_and_it_is_said(visitor, tmp_path):
+    first, second = (Image.new("RGB", (48, 40), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=[second])
+    told = visitor.do("upload_image", handle(tmp_path / "stack.tif"))
+    assert "The file has several pages; this is the first." in words(told["note"])
+    first.save(tmp_path / "one.tif")
+    assert "pages" not in words(visitor.do("upload_image", handle(tmp_path / "one.tif"))["note"])
 
 
 def test_large_uploads_are_cut_and_tiny_ones_work(visitor, tmp_path):

@@ -475,6 +475,11 @@ def test_the_whole_picture_counts_pixels_of_the_given_image():
     assert [tuple(getattr(figure.lead.boxes[0], n) for n in ("y0", "x0", "y1", "x1"))] == [(100, 200, 612, 712)]
     assert "1 separate object, on 3.5 % of the area. Its IoU with the truth is 0.750." in figure.message
     assert "rows 100–611, columns 200–711" in figure.summary and "one pixel for 3 × 3" in figure.summary
+    close = figure.cells[0][0]  # the part, pixel for pixel, with what of the outlines is in it
+    assert figure.rows == ("close", "found", "shown") and close.box == (100, 200, 612, 712) and close.stride == 1
+    assert np.array_equal(close.pixels, image[100:612, 200:712])
+    np.testing.assert_array_equal([f(c.curves[0], 0) for c in close.outlines for f in (np.min, np.max)],
+                                  [(300, 600), (500, 712)] * 2)  # fmt: skip
     html = figure.to_html()
     assert 'data-part="100 200 612 712"' in html and 'viewBox="0 0 2100 1100"' in html and "sg-linked" not in html
     assert figure.to_png()[:4] == b"\x89PNG"
@@ -509,6 +514,16 @@ def test_even_noise_makes_a_page_of_less_than_three_megabytes():
     assert len(figure.to_html()) < 3_000_000 and "smallest outlines are left out" in figure.summary
     y0, x0, y1, x1 = figure.lead.box
     assert (y0, x0) == (0, 0) and 0 <= y1 - 1024 < figure.lead.stride and 0 <= x1 - 1024 < figure.lead.stride
+
+
+def test_many_small_objects_get_finer_outlines():
+    mask = np.zeros((600, 600), bool)
+    mask[10:560:30, 10:560:30] = True
+    mask[300:310, 300:310] = True
+    assert whole(picture(600, 600), mask=mask).lead.outlines[0].fine
+    mask[:] = False
+    mask[100:300, 100:200] = True
+    assert not whole(picture(600, 600), mask=mask).lead.outlines[0].fine
 
 
 @settings(deadline=None, max_examples=25)

@@ -519,7 +519,7 @@ def test_causal_tells_the_strongest_cause_and_where_it_acts():
     assert [e.value for e in surface.entries] == pytest.approx([-0.1, -0.1, 0]) and far.entries[0].value == 2.0
     assert near.entries[2].control and near.entries[0].low is not None and far.zero == "unchanged network"
     assert figure.cells[0][0].title == "the image" and figure.cells[0][1].scale is figure.cells[0][3].scale
-    assert "Faithful: same probability after writing back what was recorded, off by at most 0." == figure.badge
+    assert "Faithful: same probability after writing back what was recorded, equal to the last bit." == figure.badge
 
 
 def test_causal_is_honest_when_nothing_happens_when_it_helps_and_when_a_control_does_the_same():
@@ -527,9 +527,14 @@ def test_causal_is_honest_when_nothing_happens_when_it_helps_and_when_a_control_
     assert "even rises by 0.10" in some_causal(zeroed=change(-0.2 * RING, after=0.9)).message
     assert "stays the same" in some_causal(zeroed=change(-0.2 * RING, after=0.8)).message
     assert "and elsewhere no less (0.20)" in some_causal(zeroed=change(0.2)).message
+    where = -0.018 * RING - 0.002  # ten times as much near the outline, which a control can do as well
+    alike = some_causal(zeroed=change(10 * where), random=change(where, control=True)).message
+    assert "10.0 times as much as elsewhere" in alike and "takes no training: the same holds of “random”" in alike
+    alike = some_causal(zeroed=change(10 * where), random=change(-0.002, control=True)).message
+    assert "10.0 times as much as elsewhere" in alike and "takes no training" not in alike
     same = some_causal(zeroed=change(-0.2 * RING), random=change(-0.2 * RING, control=True))
     assert "but the control “random” moves it as much" in same.message
-    assert "only controls" in some_causal(random=change(0.2, control=True)).message
+    assert "Only controls" in some_causal(random=change(0.2, control=True)).message
 
 
 def test_causal_with_one_image_has_no_interval_and_without_truth_no_accuracy():
@@ -541,7 +546,9 @@ def test_causal_with_one_image_has_no_interval_and_without_truth_no_accuracy():
     assert len(figure.strip) == 2 and "No truth, so no surface Dice" in figure.summary
     assert "the outline of each prediction" in figure.summary
     nothing = Change(Prediction(0 * soft(), noise(4, 4)), Prediction(0 * soft(), noise(4, 4)))
-    assert "no outline in these images" in causal([Case(IMAGE, {"a": nothing})]).message
+    assert "no outline in this image" in causal([Case(IMAGE, {"a": nothing})]).message
+    assert "no outline in these images" in causal([Case(IMAGE, {"a": nothing})] * 2).message
+    assert "Only controls were given" in causal([Case(IMAGE, {"a": replace(nothing, control=True)})]).message
     many = causal([Case(IMAGE, {str(i): bare for i in range(7)})])
     assert len(many.cells) == 2 and many.to_html()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from sgdc_viz.data import load_image
-from sgdc_viz.data.images import exif_orientation, read_truth
+from sgdc_viz.data.images import exif_orientation, has_more_pages, read_truth
 from sgdc_viz.explore import Pair
 from sgdc_viz.explore.networks import MOST_BYTES
 from sgdc_viz.views.overview import check_pixel
@@ -239,7 +239,8 @@ def take(file: str | None, what: str, most: int) -> tuple[bytes, str]:
 def upload_image(visit: Visit, file: str | None) -> Visit:
     data, name = take(file, "a PNG, JPEG, TIFF or BMP image", gallery.MAX_UPLOAD)
     key = gallery.keep(Upload(load_image(data, name=name), None, exif_orientation(data)))
-    return _with_image(visit, key, f"Your image: {_short(name)}")
+    new = _with_image(visit, key, f"Your image: {_short(name)}")
+    return replace(new, said=("The file has several pages; this is the first.",) * has_more_pages(data))
 
 
 def upload_truth(visit: Visit, file: str | None) -> Visit:

@@ -25,7 +25,7 @@ from sgdc_viz.views.overview import check_pixel
 from . import actions, gallery
 from .actions import AUTOMATIC, Visit, arrive
 from .parts import PARTS, evidence_html, html_of, results_of
-from .refusal import refuse, refusing
+from .refusal import quietly, refuse, refusing
 from .training_tab import TRAINING_CSS, build_training_tab, first_figure
 from .view import MOST_RADIUS, PLACES, TABS, TOLERANCES, View
 
@@ -75,6 +75,9 @@ class Page:
                        delete_cache=(600, 600)) as self.blocks:  # fmt: skip
             self._layout(first)
             self._events()
+        for block in self.blocks.blocks.values():  # what a program asks for that no list offers is refused likewise
+            if isinstance(block, gr.components.FormComponent):
+                block.preprocess = quietly(block.preprocess)
         self.blocks.queue(max_size=WAITING)
 
     # --- what a new visit changes ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
 
@@ -27,3 +27,15 @@ def refusing() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise refuse(error) from None
+
+
+def quietly(check: Callable) -> Callable:
+    """A component's own check of what arrives, whose refusal then leaves no traceback in the terminal."""
+
+    def checked(given):
+        try:
+            return check(given)
+        except gr.Error as error:
+            raise refuse(error.message) from None
+
+    return checked

@@ -193,7 +193,9 @@ def _message(names, controls, inside, outside, accuracy, many: bool) -> str:
     """What the strongest intervention does: at the outline or everywhere, for better or worse, more than a control?"""
     claims = [j for j, control in enumerate(controls) if not control and np.isfinite(inside[0][j])]
     if not claims:
-        return "There is no outline in these images to look at, or only controls were given."
+        if all(controls):
+            return "Only controls were given: give an intervention that they are controls of."
+        return f"There is no outline in {'these images' if many else 'this image'} whose change could be measured."
     j = max(claims, key=lambda i: inside[0][i])
     near, far = float(inside[0][j]), float(outside[0][j])
     if near < HARDLY:
@@ -218,7 +220,13 @@ def _message(names, controls, inside, outside, accuracy, many: bool) -> str:
             f"; surface Dice at 1 px even rises by {number(change, 2)}"
         )  # fmt: skip
     strong = [i for i, control in enumerate(controls) if control and inside[0][i] >= 0.8 * near]
-    return text + (f", but the control “{names[strong[0]]}” moves it as much." if strong else ".")
+    text += f", but the control “{names[strong[0]]}” moves it as much." if strong else "."
+    if near >= 1.5 * far:  # the ratio is told: does it need training?
+        ratios = {i: inside[0][i] / outside[0][i] for i, c in enumerate(controls) if c and outside[0][i] > 0}
+        alike = [i for i, ratio in ratios.items() if ratio >= 0.8 * near / max(far, 1e-4)]
+        if alike:
+            text += f" Acting there rather than elsewhere takes no training: the same holds of “{names[alike[0]]}”."
+    return text
 
 
 def _maps(case: Case, window) -> tuple[tuple[Column, ...], tuple]:

@@ -37,7 +37,9 @@ SHAPES = {"o": "M0 -3.4A3.4 3.4 0 1 1 -0.01 -3.4Z", "s": "M-3 -3H3V3H-3Z", "^": 
           "D": "M0 -4.2L4.2 0L0 4.2L-4.2 0Z", "x": "M-3 -3L3 3M3 -3L-3 3", "v": "M0 4L3.8 -3H-3.8Z",
           "+": "M-4 0H4M0 -4V4"}  # fmt: skip
 WIDE, HIGH = 280, 205  # units of the SVG; its text is 12 units high
+NARROW = 236  # units, where four or more stand side by side: drawn smaller, their text would be too small to read
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 42
+LETTER = 6.7  # width of a digit
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,41 +202,48 @@ def _text(x: float, y: float, text: str, anchor: str = "start", css: str = "", t
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}{move}>{escape(text)}</text>'
 
 
-def plot_svg(plot: Plot) -> str:
+def plot_svg(plot: Plot, wide: int = WIDE) -> str:
+    """wide: units of the SVG from left to right."""
     (x0, x1), (y0, y1) = plot.x_range, plot.y_range
+    end = wide - RIGHT
 
     def place(x, y):
-        u = LEFT + (np.asarray(x, float) - x0) / (x1 - x0) * (WIDE - LEFT - RIGHT)
+        u = LEFT + (np.asarray(x, float) - x0) / (x1 - x0) * (end - LEFT)
         v = HIGH - BOTTOM - (np.asarray(y, float) - y0) / (y1 - y0) * (HIGH - TOP - BOTTOM)
         return u, np.clip(v, TOP, HIGH - BOTTOM)
 
     bottom = HIGH - BOTTOM
     parts = [_text(LEFT, 14, plot.title, css="sg-strong")]
-    widest = 0  # letters of a number at the left axis, some 6.7 wide each
+    widest = 0  # letters of a number at the left axis
     for value in nice_ticks(y0, y1):
         v, told = float(place(x0, value)[1]), _tick(value)
         widest = max(widest, len(told))
-        parts.append(f'<path class="sg-rule" d="M{LEFT} {v:.1f}H{WIDE - RIGHT}"/>')
+        parts.append(f'<path class="sg-rule" d="M{LEFT} {v:.1f}H{end}"/>')
         parts.append(_text(LEFT - 5, v + 4, told, "end"))
-    parts.append(f'<path class="sg-edge" d="M{LEFT} {TOP}V{bottom}H{WIDE - RIGHT}"/>')
+    parts.append(f'<path class="sg-edge" d="M{LEFT} {TOP}V{bottom}H{end}"/>')
+    shown = -np.inf  # where the last number under the axis ends; one that would touch it is left out
     for value, text in plot.x_ticks:
-        u = float(place(value, y0)[0])
-        parts.append(f'<path class="sg-edge" d="M{u:.1f} {bottom}v4"/>{_text(u, bottom + 16, text, "middle")}')
+        u, half = float(place(value, y0)[0]), LETTER * len(text) / 2
+        parts.append(f'<path class="sg-edge" d="M{u:.1f} {bottom}v4"/>')
+        if u - half > shown:
+            parts.append(_text(u, bottom + 16, text, "middle"))
+            shown = u + half + 2
+    names = []  # on top of the lines
     for value, name, css in _uprights(plot):
         u = float(place(value, y0)[0])
-        end, du = ("start", 3) if u < 0.7 * WIDE else ("end", -3)
-        parts.append(f'<path class="{css}" d="M{u:.1f} {TOP}V{bottom}"/>{_text(u + du, TOP + 8, name, end, "sg-name")}')
+        side, du = ("start", 3) if u < 0.7 * wide else ("end", -3)
+        parts.append(f'<path class="{css}" d="M{u:.1f} {TOP}V{bottom}"/>')
+        names.append(_text(u + du, TOP + 8, name, side, "sg-name"))
     if plot.level and y0 <= 0 <= y1:
         v = float(place(x0, 0)[1])
-        parts.append(f'<path class="sg-zero" d="M{LEFT} {v:.1f}H{WIDE - RIGHT}"/>')
-        parts.append(_text(WIDE - RIGHT - 2, v + 11, plot.level, "end", "sg-name"))
-    for s in plot.series:
-        parts.append(_line_svg(s, place))
-    parts.append(_text((LEFT + WIDE - RIGHT) / 2, HIGH - 8, plot.x_label, "middle"))
-    beside = min(12, LEFT - 12 - 6.7 * widest)  # left of the longest number
+        parts.append(f'<path class="sg-zero" d="M{LEFT} {v:.1f}H{end}"/>')
+        names.append(_text(end - 2, v + 11, plot.level, "end", "sg-name"))
+    parts += [_line_svg(s, place) for s in plot.series] + names
+    parts.append(_text((LEFT + end) / 2, HIGH - 8, plot.x_label, "middle"))
+    beside = min(12, LEFT - 12 - LETTER * widest)  # left of the longest number
     parts.append(_text(round(beside, 1), (TOP + bottom) / 2, plot.y_label, "middle", turn=True))
     return (
-        f'<svg class="sg-chart" role="img" aria-label="{escape(plot.alt)}" viewBox="0 0 {WIDE} {HIGH}">'
+        f'<svg class="sg-chart" role="img" aria-label="{escape(plot.alt)}" viewBox="0 0 {wide} {HIGH}">'
         f"{''.join(parts)}</svg>"
     )
 

@@ -16,7 +16,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from .charts import Effects, Plot, draw_effects, draw_plot, effects_svg, handles, key_svg, plot_svg
+from .charts import NARROW, WIDE, Effects, Plot, draw_effects, draw_plot, effects_svg, handles, key_svg, plot_svg
 from .style import Scale, colour_table, direction, number, outlines_of, png_uri
 
 CSS = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
@@ -27,12 +27,13 @@ LINKED_JS = files(__package__).joinpath("linked.js").read_text(encoding="utf-8")
 class Outline:
     """Closed curves [n, 2] of (y, x) in image pixels, see `outlines_of`.
 
-    style: "truth" (dashed), "prediction" or "region".
+    style: "truth" (dashed), "prediction" or "region". fine: a thinner line, for many small objects.
     """
 
     label: str
     curves: tuple[np.ndarray, ...]
     style: str = "truth"
+    fine: bool = False
 
 
 def true_outline(truth: np.ndarray | None) -> tuple[Outline, ...]:
@@ -190,7 +191,8 @@ class Figure:
         """The faithfulness in words; empty where there is none."""
         if self.faithfulness is None:
             return ""
-        return f"Faithful: {self.checked}, off by at most {number(self.faithfulness, 2)}."
+        off = f"off by at most {number(self.faithfulness, 2)}" if self.faithfulness else "equal to the last bit"
+        return f"Faithful: {self.checked}, {off}."
 
     @property
     def crowded(self) -> bool:
@@ -254,11 +256,13 @@ def _html(figure: Figure) -> str:
         parts.append(f'<div class="sg-head" style="--r:1;--c:{c}">{e(column.title)}</div>')
         if column.scale is not None:
             parts.append(f'<div class="sg-foot" style="--r:{len(figure.rows) + 2};--c:{c}">{_bar(column.scale)}</div>')
+    wide = NARROW if len(figure.columns) > 3 else WIDE
     for r, (name, row) in enumerate(zip(figure.rows, figure.cells, strict=True), start=2):
         if name:
             parts.append(f'<div class="sg-row" style="--r:{r};--c:1"><span>{e(name)}</span></div>')
         for c, cell in enumerate(row, start=2):
-            parts.append(f'<div class="sg-cell" data-row="{e(name)}" style="--r:{r};--c:{c}">{_cell(cell)}</div>')
+            parts.append(f'<div class="sg-cell" data-row="{e(name)}" style="--r:{r};--c:{c}">'
+                         f"{_cell(cell, wide)}</div>")  # fmt: skip
     parts.append("</div></div>")
     if figure.legend:
         keys = "".join(
@@ -312,7 +316,7 @@ def _bar(scale: Scale) -> str:
     )
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Cell, wide: int = WIDE) -> str:
     if isinstance(cell, tuple):
         return '<div class="sg-many">' + "".join(_cell(part) for part in cell) + "</div>"
     if isinstance(cell, Picture):
@@ -321,7 +325,7 @@ def _cell(cell: Cell) -> str:
         bar = _bar(cell.scale) if cell.bar else ""
         return f'<div class="sg-titled"><span>{escape(cell.title)}</span>{_svg(cell)}{bar}</div>'
     if isinstance(cell, Plot):
-        return plot_svg(cell)
+        return plot_svg(cell, wide)
     if isinstance(cell, Effects):
         return effects_svg(cell)
     if isinstance(cell, Heat):
@@ -340,8 +344,8 @@ def _svg(picture: Picture, focusable: bool = False) -> str:
     shapes = []
     for outline in picture.outlines:
         d = "".join("M" + "L".join(f"{x:g} {y:g}" for y, x in curve[:-1]) + "Z" for curve in outline.curves)
-        line = f"sg-line sg-{escape(outline.style)}"
-        shapes.append(f'<path class="sg-halo sg-thin" d="{d}"/><path class="{line} sg-thin" d="{d}"/>')
+        line, thin = f"sg-line sg-{escape(outline.style)}", "sg-fine" if outline.fine else "sg-thin"
+        shapes.append(f'<path class="sg-halo {thin}" d="{d}"/><path class="{line} {thin}" d="{d}"/>')
     for strokes in picture.strokes:
         d = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in line) for line in strokes.lines)
         line = f"sg-line sg-{escape(strokes.style)}"
@@ -579,8 +583,9 @@ def _draw(ax, cell: Cell) -> None:
     for outline in cell.outlines:
         colour, dashes = LINE_STYLES[outline.style]
         for curve in outline.curves:
-            ax.plot(curve[:, 1], curve[:, 0], color="black", linewidth=1.8)
-            ax.plot(curve[:, 1], curve[:, 0], color=colour, linewidth=0.9, linestyle=dashes)
+            width = 0.45 if outline.fine else 0.9
+            ax.plot(curve[:, 1], curve[:, 0], color="black", linewidth=2 * width)
+            ax.plot(curve[:, 1], curve[:, 0], color=colour, linewidth=width, linestyle=dashes)
     for strokes in cell.strokes:
         _draw_strokes(ax, strokes)
     for box in (*cell.boxes, *([cell.mark] if cell.mark else [])):

@@ -14,6 +14,7 @@ SIDE = 1024  # pixels of the longer side that are drawn, at most
 BYTES = 1_000_000  # of the drawn picture as PNG, at most
 POINTS = 40_000  # of all outlines, at most; each point is written twice, with 10 letters
 SMOOTH = 1.0  # drawn pixels by which an outline may be off
+SMALL = 1 / 40  # of the longer side: outlines of objects that are smaller than this (the median) are drawn finer
 MEASURES = (("iou", "IoU"), ("dice", "Dice"), ("nsd1", "surface Dice at 1 px"), ("hd95", "HD95 (px)"))
 
 # For gr.HTML's js_on_load, as views/linked.js: a click or an arrow key tells which pixel of the whole image is wanted.
@@ -67,7 +68,8 @@ def whole(
     metrics: Mapping[str, float] | None = None,
     part: tuple[int, int, int, int] | None = None,
 ) -> Figure:
-    """The whole image made smaller, with outlines and the box of the part that is looked at closely.
+    """The whole image made smaller, with outlines and the box of the part that is looked at closely; once there is a
+    mask, that part stands beside it, pixel for pixel.
 
     Coordinates are pixels of `image`, whatever size it is drawn at; so are clicks (`WHOLE_JS`).
 
@@ -94,7 +96,9 @@ def whole(
     outlines, left_out = [], 0
     for style, (label, map_) in drawn.items():
         curves, dropped = simple_outlines(map_, stride, POINTS // len(drawn))
-        outlines.append(Outline(label, curves, style))
+        sides = [float(np.ptp(curve, axis=0).max()) for curve in curves]
+        fine = bool(sides) and float(np.median(sides)) < SMALL * max(height, width)
+        outlines.append(Outline(label, curves, style, fine))
         left_out += dropped
     part = None if part == (0, 0, height, width) else part
     boxes = () if part is None else _frame(part, max(height, width))
@@ -116,21 +120,35 @@ def whole(
         legend.append(("footprint", "double frame: the part that the other pictures show"))
     alt = f"The whole image, {height} rows by {width} columns. {found} {shown}"
     lines = ["click the picture to see another part" if part else "the image is small enough to be seen whole"]
-    cells = ((Words(_words(mask, objects, metrics, truth)),), (Words((size, *where.split(", "), *lines)),))
+    cells = {"found": Words(_words(mask, objects, metrics, truth)), "shown": Words((size, *where.split(", "), *lines))}
+    if part and mask is not None:
+        cells = {"close": _close(image, part, drawn, where), **cells}
     return Figure(
         name="whole",
         title="The whole image",
         message=found,
         summary=summary,
         alt=alt,
-        rows=("found", "shown"),
+        rows=tuple(cells),
         columns=(Column(""),),
-        cells=cells,
+        cells=tuple((cell,) for cell in cells.values()),
         lead=Picture(pixels, alt, stride=stride, outlines=tuple(outlines), boxes=boxes,
                      window=(0, 0, height, width)),
         legend=tuple(legend),
         data=(("part", " ".join(map(str, part)) if part else ""),),
     )  # fmt: skip
+
+
+def _close(image: np.ndarray, part: tuple[int, int, int, int], drawn: dict, where: str) -> Picture:
+    """The part as it was given, with its outlines. drawn: style -> (label, map [H, W])."""
+    y0, x0, y1, x1 = part
+    pixels, stride = _light(image[y0:y1, x0:x1], 1)
+    outlines = tuple(
+        Outline(label, tuple(c + (y0, x0) for c in simple_outlines(map_[y0:y1, x0:x1], 1, POINTS // 4)[0]), style)
+        for style, (label, map_) in drawn.items()
+    )
+    return Picture(pixels, f"The part at {where}, closely.", stride=stride, origin=(y0, x0), outlines=outlines,
+                   window=part)  # fmt: skip
 
 
 def _frame(part: tuple[int, int, int, int], side: int) -> tuple[Box, Box]:
