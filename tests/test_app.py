@@ -390,6 +390,7 @@ def test_a_link_opens_the_same_page_for_somebody_else(served, visitor):
     dabs=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 511), st.integers(1, 30)), max_size=150).map(tuple),
     change=st.sampled_from(links.LOCAL_CHANGES), versus=st.sampled_from(list(COMPARISONS)),
     image=st.sampled_from([e.key for e in gallery.examples()]), family=st.sampled_from([*FAMILIES, UNTRAINED]),
+    zoom=st.sampled_from([None, *links.ZOOMS]),
 )  # fmt: skip
 def test_an_address_holds_everything(pixel, **view):
     view = links.View(y=pixel[0], x=pixel[1], **view)
@@ -412,6 +413,7 @@ def test_an_address_holds_everything(pixel, **view):
         ("tab=cats", "use one of look, compare"),
         ("region=1.2", "give row.column.radius"),
         ("region=1.2.99", "radius from 1 to 30"),
+        ("zoom=3", "The address has zoom='3': use one of 1, 2, 4."),
         ("change=<b>bold</b>", "&lt;b&gt;bold"),
         ("y=" + "9" * 5000, "give a whole number"),
     ],
@@ -1090,10 +1092,22 @@ def test_a_link_opens_tab_and_pixel_and_the_address_follows(opened):
     page.page.wait_for_function("() => location.search.includes('y=61')")
     query = parse_qs(urlparse(page.page.url).query)
     assert query == {"image": ["synthetic-nuclei"], "networks": ["nuclei"], "y": ["61"], "x": ["70"],
-                     "tab": ["boundary"], "tolerance": ["3"]}  # fmt: skip
+                     "tab": ["boundary"], "tolerance": ["3"], "zoom": ["4"]}  # fmt: skip
     other = opened(link="?" + urlparse(page.page.url).query)
     other.page.wait_for_selector("#sg-branch :text('within 3 px')", timeout=60_000)
     assert other.fields() == ("61", "70")
+
+
+@pytest.mark.browser
+def test_the_address_keeps_the_zoom(opened):
+    page = opened(link="?image=synthetic-nuclei&y=60&x=70&zoom=4")
+    box = "document.querySelector('#sg-overview .sg-lead svg').getAttribute('viewBox')"
+    seen = f"n => Number({box}.split(' ')[2]) === n"
+    page.page.wait_for_function(seen, arg=64)
+    page.page.get_by_role("button", name="2×").first.click()
+    page.page.wait_for_function("() => location.search.includes('zoom=2')")
+    other = opened(link="?" + urlparse(page.page.url).query)
+    other.page.wait_for_function(seen, arg=128)
 
 
 @pytest.mark.browser

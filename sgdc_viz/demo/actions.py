@@ -122,8 +122,8 @@ def choose_sample(visit: Visit, image: str) -> Visit:
     versus = _still_offered(view.versus, family)
     pair = gallery.look(image, family, versus)
     (y, x), _ = gallery.first_pixel(pair, sample)
-    return visit.see(image=image, family=family, versus=versus, y=y, x=x, channel=_still_there(view, pair), dabs=(),
-                     centre=None, segmented=False)  # fmt: skip
+    return visit.see(image=image, family=family, versus=versus, y=y, x=x, zoom=None, dabs=(), centre=None,
+                     channel=_still_there(view, pair), segmented=False)  # fmt: skip
 
 
 def choose_networks(visit: Visit, family: str, versus: str) -> Visit:

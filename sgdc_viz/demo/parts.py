@@ -36,7 +36,7 @@ class Part:
         tab: key of `TABS`.
         draw: (pair, view, start) -> Figure, or None where there is nothing to show; start is ((row, column), zoom) to
             begin with. A figure that does not depend on y and x is drawn at the start, and the page moves its marks.
-        by: attributes of View that it depends on, besides image and networks.
+        by: attributes of View that it depends on, besides image, networks and zoom.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Part:
 
     def depends(self, view: View, image: str) -> tuple:
         """What it depends on: equal if nothing has to be drawn. image: key of the image as the networks see it."""
-        return (self.name, image, view.image, view.family, *(getattr(view, name) for name in self.by))
+        return (self.name, image, view.image, view.family, view.zoom, *(getattr(view, name) for name in self.by))
 
 
 def _overview(pair: Pair, view: View, start) -> Figure:
@@ -81,7 +81,7 @@ def _branch(pair: Pair, view: View, start) -> Figure:
 
 
 def _profile(pair: Pair, view: View, start) -> Figure:
-    return pair.boundary_profile(view.pixel, controls=view.controls)
+    return pair.boundary_profile(view.pixel, view.zoom or 4, controls=view.controls)
 
 
 def _effect(pair: Pair, view: View, start) -> Figure | None:
@@ -208,7 +208,8 @@ def html_of(part: Part, view: View, pair: Pair) -> str:
     if known is not None:
         return known
     try:
-        figure = part.draw(pair, view, gallery.first_pixel(pair, gallery.chosen(view.image)))
+        pixel, zoom = gallery.first_pixel(pair, gallery.chosen(view.image))
+        figure = part.draw(pair, view, (pixel, view.zoom or zoom))
         html = "" if figure is None else figure.to_html()
     except ValueError as error:
         html = note(error)

@@ -20,6 +20,7 @@ TABS = {  # id -> label, in the order of discovery
 }  # fmt: skip
 PLACES = ("everywhere", "around the outlines", "where you paint")  # of a change
 LOCAL_CHANGES = tuple(c for c in CHANGES if c not in (RANDOM, REWRITTEN))
+ZOOMS = (1, 2, 4)
 TOLERANCES = (1.0, 2.0, 3.0, 4.0)  # image pixels
 MOST_DABS = 150  # of one region, each a disk: so many fit into an address
 MOST_RADIUS = 30  # image pixels
@@ -35,6 +36,7 @@ class View:
         versus: what the guided network is compared with, a key of `COMPARISONS`.
         y, x: the selected pixel (row, column), in pixels of the image as the networks see it.
         tab: key of `TABS`.
+        zoom: one of `ZOOMS` to begin with; None: the image's own. The browser zooms without asking.
         channel: the channel that the microscope follows; None: the one with the largest value.
         pool_size: p of the counterfactual, in feature pixels; None: the whole image.
         tolerance: image pixels by which the boundary branch may miss the outline.
@@ -53,6 +55,7 @@ class View:
     y: int = 0
     x: int = 0
     tab: str = "look"
+    zoom: int | None = None
     channel: int | None = None
     pool_size: int | None = 8
     tolerance: float = 1.0
@@ -113,6 +116,10 @@ def _dabs(text: str) -> tuple[tuple[int, int, int], ...]:
     return tuple(dabs)
 
 
+def _zoom(text: str) -> int:
+    return int(_one_of([str(z) for z in ZOOMS])(text))
+
+
 def _tolerance(text: str) -> float:
     return float(_one_of([f"{t:g}" for t in TOLERANCES])(text))
 
@@ -125,6 +132,7 @@ LINK: dict[str, tuple[str, Callable, Callable]] = {
     "y": ("y", str, _whole),
     "x": ("x", str, _whole),
     "tab": ("tab", str, _one_of(TABS)),
+    "zoom": ("zoom", str, _zoom),
     "channel": ("channel", str, _whole),
     "p": ("pool_size", _written, _pool_size),
     "tolerance": ("tolerance", "{:g}".format, _tolerance),

@@ -104,6 +104,7 @@ element.addEventListener("click", (event) => {
     page.zoom = Number(button.dataset.zoom);
     page.centre = [page.y, page.x];
     draw();
+    document.dispatchEvent(new Event("sg-zoomed"));
     return;
   }
   const pixel = canvasAt(event) ? null : pixelAt(event);
@@ -165,7 +166,10 @@ function read() {
     canvas.querySelector(".sg-dabs")?.remove();
     for (const one of (where.dataset.dabs ?? "").split(" ")) if (one) dab(canvas, ...one.split(",").map(Number));
   }
-  if (fresh) page.centre = [page.y, page.x];
+  if (fresh) {
+    page.centre = [page.y, page.x];
+    document.dispatchEvent(new Event("sg-zoomed"));
+  }
   keepInView();
   draw();
 }
