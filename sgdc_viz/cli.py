@@ -5,13 +5,29 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx):
+        """Ctrl-C ends with one sentence; typer alone would end without a word."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            told = f"stopped: {stop}" if str(stop) else "stopped"
+            print(f"{told}; to go on give the same command again, `train` with --resume", file=sys.stderr)
+            sys.exit(130)
+
 
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -125,6 +141,8 @@ def evaluate(
     from sgdc_viz.learn.metrics import LEAST_IMAGES
 
     _set_threads(threads)
+    if json_file is not None and json_file.is_dir():
+        raise ValueError(f"--json {str(json_file)!r} is a folder: give the name of a file, such as report.json.")
     model = load_pretrained(checkpoint)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     samples = _open(data, root, None if split == "all" else split, told)
@@ -247,12 +265,12 @@ def predict(
 ) -> None:
     """Segment images: NAME_mask.png (0 or 255; class numbers if multi-class) and NAME_overlay.png for each."""
     import numpy as np
-    from PIL import Image
     from skimage.segmentation import mark_boundaries
 
     from sgdc_viz.data import load_image
     from sgdc_viz.data.folders import MAX_SIDE
     from sgdc_viz.learn import load_pretrained, predict_mask
+    from sgdc_viz.learn.checkpoints import write_whole
 
     _set_threads(threads)
     _refuse_file(out)
@@ -260,17 +278,19 @@ def predict(
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
         raise ValueError(f"several images are called {twice[0]!r}: their masks would overwrite each other.")
+    for path in images:
+        for target in (out / f"{path.stem}_mask.png", out / f"{path.stem}_overlay.png"):
+            _refuse_to_overwrite(target, path, images)
     model = load_pretrained(checkpoint)
-    pixels = [
-        load_image(path, max_side=MAX_SIDE) for path in images
-    ]  # read all first: a broken one stops before anything is written
+    with _libraries_silent():  # read all first: a broken one stops before anything is written
+        pixels = [load_image(path, max_side=MAX_SIDE) for path in images]
     out.mkdir(parents=True, exist_ok=True)
     for path, image in zip(images, pixels, strict=True):
         mask = predict_mask(model, image)
         overlay = (mark_boundaries(image, mask.astype(int), color=(1, 0.85, 0), mode="thick") * 255).astype(np.uint8)
         saved = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
-        Image.fromarray(saved).save(out / f"{path.stem}_mask.png")
-        Image.fromarray(overlay).save(out / f"{path.stem}_overlay.png")
+        write_whole(out / f"{path.stem}_mask.png", _png(saved))
+        write_whole(out / f"{path.stem}_overlay.png", _png(overlay))
         print(f"{path.name}: {(mask > 0).mean():.1%} of the pixels are foreground")
     print(f"wrote {2 * len(images)} files to {out}")
 
@@ -313,6 +333,7 @@ def look(
     from sgdc_viz.data import load_image
     from sgdc_viz.data.samples import example, examples
     from sgdc_viz.explore import Explorer
+    from sgdc_viz.learn.checkpoints import write_whole
 
     _set_threads(threads)
     _refuse_file(out)
@@ -326,7 +347,8 @@ def look(
             f"there is no image file {image!r} and no sample of that name; the samples are {known}."
         )
     else:
-        pixels, truth = load_image(Path(image)), None
+        with _libraries_silent():
+            pixels, truth = load_image(Path(image)), None
     pair = Explorer().look(networks, pixels, truth)
     for line in pair.notes:  # first: they say which rows and columns there are
         print(line)
@@ -340,7 +362,7 @@ def look(
     pictures = {name: figure.to_png() for name, figure in figures.items()}  # all first: nothing half-written
     out.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
-        (out / f"{name}.png").write_bytes(picture)
+        write_whole(out / f"{name}.png", picture)
     print(figures["overview"].message)
     print(figures["overview"].badge)
     print(f"wrote {', '.join(f'{name}.png' for name in pictures)} to {out}")
@@ -512,6 +534,19 @@ def evidence() -> None:
 
 
 @app.command()
+def download(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="isic2016, isic2017, isic2018, bbbc038; ph2, conic (by sign-up).")
+    ],
+    root: Annotated[Path, typer.Option(help="Folder for the official files; give each data set one of its own.")],
+) -> None:
+    """Fetch a public data set, say its licence and citation, check every file. Stopped? Run the same command again."""
+    from sgdc_viz.data.download import download as fetch
+
+    fetch(name, root, tell=partial(print, flush=True), progress=sys.stderr.isatty())
+
+
+@app.command()
 def classroom(
     out: Annotated[Path, typer.Option(help="Folder for student/, instructor/ and nbgrader/.")],
     notebooks: Annotated[str, typer.Option(help="Only these, such as 01,02 (default: all).")] = "",
@@ -568,6 +603,48 @@ def _refuse_file(folder: Path, option: str = "--out") -> None:
         raise ValueError(f"{option} {str(folder)!r} is a file: give the name of a folder.")
 
 
+def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
+    """Masks go beside masks, but not over what was given, nor over a truth that lies beside its image."""
+    if len(os.fsencode(target.name)) > 255 - len(".12345678.part"):  # what file systems take, less a draft's ending
+        raise ValueError(f"the name of {str(image)!r} is too long for {target.name[-11:]} after it: shorten it.")
+    if not target.exists():
+        return
+    if target.parent.resolve() == image.parent.resolve() or any(
+        other.exists() and target.samefile(other) for other in images
+    ):
+        raise ValueError(f"{str(target)!r} is there already, beside the images: give another --out.")
+
+
+@contextmanager
+def _libraries_silent() -> Iterator[None]:
+    """libtiff writes what is wrong with a file straight to the terminal; our one sentence says it.
+
+    Only where one thread reads and nothing is printed: it is the whole process that has no stderr meanwhile.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # started without one
+        yield
+        return
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _png(pixels) -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def _steps(text: str) -> tuple[int, ...]:
     """ "0,25,50" -> (0, 25, 50)."""
     try:
@@ -606,20 +683,18 @@ def _match_classes(model, samples) -> None:
 
 def _write_json(path: Path, value: dict) -> None:
     """JSON knows no NaN: undefined numbers become null."""
+    from sgdc_viz.learn.checkpoints import write_whole
     from sgdc_viz.learn.publish import for_json
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(for_json(value, None), indent=1, allow_nan=False), encoding="utf-8")
+    write_whole(path, json.dumps(for_json(value, None), indent=1, allow_nan=False).encode())
 
 
 def main() -> None:
     """Run a command; a mistake of the caller is one sentence on stderr and exit code 2, without a traceback."""
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the console cannot show is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        how = "`train` goes on from its last saved state with --resume, `experiment` by the same command"
-        print(f"stopped; {how}", file=sys.stderr)
-        sys.exit(130)
