@@ -29,7 +29,7 @@ notebooks: ## run every notebook and save its outputs in place
 
 bench: ## speed and memory of the operator, the blocks and the page on this machine
 	$(install) app
-	$(PY) -m sgdc_viz bench --page
+	$(PY) -m sgdc_viz bench --page --plots build
 
 evidence: ## tables and figures about guided against pooled, anew from the results in assets/evidence
 	$(install) app

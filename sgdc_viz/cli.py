@@ -301,15 +301,24 @@ def bench(
     page: Annotated[
         bool, typer.Option("--page", metavar="", help="The demo's page too: start, clicks, memory.")
     ] = False,
+    plots: Annotated[
+        Path | None, typer.Option(help="Cost against image side and data-set size too, drawn in this folder (minutes).")
+    ] = None,
 ) -> None:
     """Measure speed and memory on this machine, as ratios against the unfold and dense-Sobel forms."""
     from sgdc_viz.bench import bench as run
 
+    if plots is not None:
+        _refuse_file(plots, "--plots")
     run(quick=quick)
     if page:
         from sgdc_viz.demo.bench import bench_page
 
         bench_page(20 if quick else 1000)
+    if plots is not None:
+        from sgdc_viz.scale import COUNTS, SIDES, bench_scale
+
+        bench_scale(plots, *((SIDES[:3], COUNTS[:2]) if quick else (SIDES, COUNTS)))
 
 
 @app.command()

@@ -51,7 +51,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="disk is full"):
         write_safetensors(path, {"x": torch.zeros(3)}, {})
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
@@ -66,7 +66,7 @@ class Bomb:
 def test_pickles_are_refused_unread(tmp_path, capsys, name):
     file = tmp_path / name
     file.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ValueError, match="not a .safetensors file|broken or incomplete"):
+    with pytest.raises(ValueError, match="not a .safetensors file|is a pickle, whatever its name says"):
         load_checkpoint(file)
     assert "unpickled" not in capsys.readouterr().out
 

@@ -11,20 +11,34 @@ import csv
 import hashlib
 import inspect
 import io
+import lzma
+import math
 import os
 import re
+import warnings
 import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
-from sgdc_viz.data.images import Sample, binary, load_image, load_labels, load_mask, load_mask_values, numbers_in
+from sgdc_viz.data.images import (
+    MAX_BYTES,
+    Sample,
+    binary,
+    load_image,
+    load_labels,
+    load_mask,
+    load_mask_values,
+    numbers_in,
+)
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei, synthetic_shapes
 
 SPLITS = ("train", "val", "test")
@@ -41,6 +55,7 @@ DATASETS = (
     "synthetic-shapes",
 )
 MAX_FILES = 500_000  # a root with more files than this is surely not a data set (a home folder, a whole disk)
+MAX_PATCH = 4096  # pixels a side of the patches in an .npy file
 MAX_SIDE = 16_384  # the largest ISIC photographs are 6 748 pixels wide
 CONIC_CLASSES = ("background", "neutrophil", "epithelial", "lymphocyte", "plasma", "eosinophil", "connective")
 
@@ -127,7 +142,7 @@ class Dataset:
             "groups": len(set(self.groups)),
             "strata": dict(sorted(Counter(r.stratum for r in self._records).items())),
             "rule": self.rule,
-            "names_sha256": hashlib.sha256("\n".join(sorted(self.names)).encode()).hexdigest(),
+            "names_sha256": hashlib.sha256(_bytes("\n".join(sorted(self.names)))).hexdigest(),
         }
 
 
@@ -261,19 +276,20 @@ class _Files:
                 for file in files:
                     path = Path(folder, file)
                     self._add(path.relative_to(self.root).as_posix(), path, None)
-            archives = sorted(self.root.glob("*.zip"))
-        elif zipfile.is_zipfile(self.root):
+            archives = sorted(path for path in self.root.glob("*.zip") if path.is_file())
+        elif self.root.is_file() and zipfile.is_zipfile(self.root):
             archives = [self.root]
         else:
             raise ValueError(f"root {str(root)!r} is neither a folder nor a readable zip (is the download complete?).")
         for archive in archives:
             try:
                 members = self.archive(archive).namelist()
-            except zipfile.BadZipFile:
-                raise ValueError(f"{str(archive)!r} is not a readable zip; download it again.") from None
+            except Exception as error:  # a damaged table of contents can fail anywhere
+                raise ValueError(f"{str(archive)!r} is not a readable zip ({error}); download it again.") from None
             for member in members:
-                inside = member if member.startswith(archive.stem + "/") else f"{archive.stem}/{member}"
-                if not member.endswith("/") and inside not in self.where:  # the unpacked file wins over its zip
+                path = member.replace("\\", "/")  # as some programs on Windows write it
+                inside = path if path.startswith(archive.stem + "/") else f"{archive.stem}/{path}"
+                if not path.endswith("/") and inside not in self.where:  # the unpacked file wins over its zip
                     self._add(inside, archive, member)
 
     def _add(self, name: str, path: Path, member: str | None) -> None:
@@ -293,11 +309,35 @@ class _Files:
         return self._zips[key]
 
     def read(self, name: str) -> bytes:
+        with self.open(name) as file:
+            if self.size(name) > MAX_BYTES:  # a zip says it beforehand, and zipfile unpacks no more than it says
+                raise ValueError(
+                    f"{name!r} under {str(self.root)!r} has {self.size(name) / 2**20:.0f} MB; at most "
+                    f"{MAX_BYTES // 2**20} MB are read of one file."
+                )
+            return file.read()
+
+    def size(self, name: str) -> int:
+        """Bytes of the file, unpacked."""
         path, member = self.where[name]
+        return path.stat().st_size if member is None else self.archive(path).getinfo(member).file_size
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """The file, to be read within `with`: what fails in opening, reading or unpacking becomes one sentence."""
+        path, member = self.where[name]
+        cannot = f"cannot read {name!r} under {str(self.root)!r}"
+        if member is None and not path.is_file():  # a pipe would be waited for without end
+            raise ValueError(f"{cannot}: it is no ordinary file, or a link to one that is gone.")
         try:
-            return path.read_bytes() if member is None else self.archive(path).read(member)
-        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # RuntimeError: it is encrypted
-            raise ValueError(f"cannot read {name!r} under {str(self.root)!r}: {error}.") from error
+            file = path.open("rb") if member is None else self.archive(path).open(member)
+        except Exception as error:  # encrypted, packed in an unknown way, damaged, not permitted
+            raise ValueError(f"{cannot}: {error}.") from error
+        with file:
+            try:
+                yield file
+            except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+                raise ValueError(f"{cannot}: {error or 'it is cut short'}.") from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_zips": {}}
@@ -336,6 +376,10 @@ def _official_part(name: str) -> str | None:
     return found.group(1) if found else None
 
 
+def _bytes(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")  # file names on Linux may be no UTF-8
+
+
 def deal(groups: dict[str, tuple[str, int]], shares: tuple[float, float, float]) -> dict[str, str]:
     """Deal whole groups to train, val and test so that every stratum is shared out alike.
 
@@ -347,7 +391,7 @@ def deal(groups: dict[str, tuple[str, int]], shares: tuple[float, float, float])
     """
 
     def order(group: str) -> tuple[int, str]:
-        return -groups[group][1], hashlib.sha256(group.encode()).hexdigest()
+        return -groups[group][1], hashlib.sha256(_bytes(group)).hexdigest()
 
     strata = defaultdict(list)
     for group, (stratum, _) in groups.items():
@@ -436,10 +480,13 @@ def _read_pair(files: _Files, record: _Record, labels: str = "official", num_cla
         _refuse_numbers(values, record.masks[0])
         mask = binary(values)
     elif labels == "instances":
-        instances = _as_instances(load_labels(data, max_side=MAX_SIDE, name=record.masks[0]))
+        instances = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
+        _refuse_negative(instances, record.masks[0])
+        instances = _as_instances(instances)
         mask = (instances > 0).astype(np.uint8)
     else:
-        values = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
+        values = load_labels(data, max_side=MAX_SIDE, name=record.masks[0], colours=False)
+        _refuse_negative(values, record.masks[0])
         if values.max() >= num_classes:
             raise ValueError(
                 f"{record.masks[0]!r} holds the class {values.max()}, but num_classes={num_classes} (on the command "
@@ -447,6 +494,11 @@ def _read_pair(files: _Files, record: _Record, labels: str = "official", num_cla
             )
         mask = values.astype(np.uint8)
     return Sample(image, mask, instances, record.name, record.group)
+
+
+def _refuse_negative(values: np.ndarray, name: str) -> None:
+    if values.min() < 0:
+        raise ValueError(f"{name!r} holds the number {values.min()}: objects and classes count from 0, the background.")
 
 
 def _refuse_numbers(values: np.ndarray, name: str) -> None:
@@ -595,11 +647,7 @@ def _open_conic(name: str, files: _Files, split: str | None) -> Dataset:
     missing = [f for f in ("images.npy", "labels.npy", "patch_info.csv") if f not in wanted]
     if missing:
         raise _wrong_root(name, files, f"images.npy, labels.npy and patch_info.csv ({', '.join(missing)} missing)")
-    rows = [row for row in csv.reader(io.StringIO(files.read(wanted["patch_info.csv"]).decode("utf-8-sig"))) if row]
-    if not rows or "patch_info" not in rows[0]:
-        raise ValueError(f"conic: {wanted['patch_info.csv']!r} has no column named patch_info; download it again.")
-    column = rows[0].index("patch_info")
-    patches = [row[column] for row in rows[1:]]
+    patches = _patch_names(files, wanted["patch_info.csv"])
     records = []
     for row, patch in enumerate(patches):
         source = patch.rpartition("-")[0] or patch
@@ -621,12 +669,34 @@ def _open_conic(name: str, files: _Files, split: str | None) -> Dataset:
     )
 
 
+def _patch_names(files: _Files, name: str) -> list[str]:
+    """The column patch_info of patch_info.csv."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(files.read(name).decode("utf-8-sig"))) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"conic: {name!r} is no table in CSV ({error}); download it again.") from None
+    if not rows or "patch_info" not in rows[0]:
+        raise ValueError(f"conic: {name!r} has no column named patch_info; download it again.")
+    column = rows[0].index("patch_info")
+    for number, row in enumerate(rows):
+        if len(row) <= column:
+            raise ValueError(f"conic: row {number} of {name!r} names no patch; download it again.")
+    return [row[column] for row in rows[1:]]
+
+
 def _read_conic(images: _PatchArray, labels: _PatchArray, record: _Record) -> Sample:
-    instances, classes = np.moveaxis(labels[record.row], -1, 0)
-    if classes.max() >= len(CONIC_CLASSES):
-        raise ValueError(f"conic: {record.name!r} holds the class {classes.max()}, not 0..{len(CONIC_CLASSES) - 1}.")
+    image, (instances, classes) = images[record.row], np.moveaxis(labels[record.row], -1, 0)
+    for what, values, most in (
+        ("brightness", image, 255),
+        ("class", classes, len(CONIC_CLASSES) - 1),
+        ("object number", instances, np.iinfo(np.int32).max),
+    ):
+        if not ((values >= 0) & (values <= most)).all():  # NaN is neither
+            raise ValueError(
+                f"conic: {record.name!r} holds the {what} {values.min()} to {values.max()}, not 0..{most}."
+            )
     return Sample(
-        np.array(images[record.row], np.uint8),
+        np.array(image, np.uint8),
         classes.astype(np.uint8),
         instances.astype(np.int32),
         record.name,
@@ -640,53 +710,58 @@ class _PatchArray:
 
     def __init__(self, files: _Files, name: str, needed: list[int], count: int, tail: tuple[int, ...]):
         self.files, self.name, self.needed, self.rows = files, name, set(needed), None
-        with self._stream() as stream:
-            self.shape, self.dtype = _npy_header(stream, name)
-            header = stream.tell()
-        path, member = files.where[name]
-        size = path.stat().st_size if member is None else files.archive(path).getinfo(member).file_size
-        if size < header + int(np.prod(self.shape)) * self.dtype.itemsize:
-            raise ValueError(f"conic: {name!r} is cut short ({size} bytes); download it again.")
+        with files.open(name) as stream:
+            self.shape, self.dtype, self.start = _npy_header(stream.read(_HEADER_BYTES), name)
         if len(self.shape) != 4 or self.shape[0] != count or self.shape[3:] != tail:
             raise ValueError(
                 f"conic: {name!r} has shape {self.shape}, expected ({count}, height, width, {tail[0]}), "
                 "one row for each line of patch_info.csv."
             )
-
-    def _stream(self):
-        path, member = self.files.where[self.name]
-        return path.open("rb") if member is None else self.files.archive(path).open(member)
+        if not all(1 <= side <= MAX_PATCH for side in self.shape[1:3]):
+            raise ValueError(f"conic: {name!r} has shape {self.shape}; patches of 1 to {MAX_PATCH} a side are read.")
+        size = files.size(name)
+        if size < self.start + math.prod(self.shape) * self.dtype.itemsize:
+            raise ValueError(f"conic: {name!r} is cut short ({size} bytes); download it again.")
 
     def __getitem__(self, row: int) -> np.ndarray:
         if self.rows is None:
             path, member = self.files.where[self.name]
             if member is None:
-                self.rows = np.load(path, mmap_mode="r")
+                self.rows = np.load(path, mmap_mode="r", allow_pickle=False)
             else:
-                self.rows = {}
-                with self._stream() as stream:
-                    _npy_header(stream, self.name)
-                    size = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+                rows = {}
+                with self.files.open(self.name) as stream:
+                    stream.read(self.start)
+                    size = math.prod(self.shape[1:]) * self.dtype.itemsize
                     for i in range(self.shape[0]):
                         data = stream.read(size)
                         if i in self.needed:
-                            self.rows[i] = np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+                            rows[i] = np.frombuffer(data, self.dtype).reshape(self.shape[1:])
+                self.rows = rows  # only when complete: the next question gets the same error, not a part
         return self.rows[row]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "rows": None}
 
 
-def _npy_header(stream, name: str) -> tuple[tuple[int, ...], np.dtype]:
+_HEADER_BYTES = 2**16  # of an .npy file; numpy writes 128
+
+
+def _npy_header(head: bytes, name: str) -> tuple[tuple[int, ...], np.dtype, int]:
+    """(shape, dtype, where the numbers begin) from the first bytes of an .npy file."""
+    stream = io.BytesIO(head)
     try:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read(stream)
-    except ValueError as error:
-        raise ValueError(f"conic: {name!r} is not an .npy file ({error}); download it again.") from None
-    if fortran_order or dtype.hasobject:
-        raise ValueError(f"conic: {name!r} is not a plain C-ordered array; download it again.")
-    return shape, dtype
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # headers of Python 2 are read, too
+            version = np.lib.format.read_magic(stream)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran_order, dtype = read(stream)
+    except Exception as error:  # the header is Python source: it can be wrong in any way
+        told = str(error).partition("\n")[0]
+        raise ValueError(f"conic: {name!r} is not an .npy file ({told}); download it again.") from None
+    if fortran_order or dtype.kind not in "buif":  # objects would be pickles
+        raise ValueError(f"conic: {name!r} is not a plain C-ordered array of numbers; download it again.")
+    return shape, dtype, stream.tell()
 
 
 # ---------------------------------------------------------------------------------------------- BBBC038
@@ -750,7 +825,7 @@ def _bbbc_records(files: _Files, skip_unpaired: bool) -> list[_Record]:
     key = (files.stamp(images[n] for n in names), tuple(names))
     if key not in _FIELDS:
         _FIELDS.clear()  # one set is kept: opening train, val and test one after the other decodes it once
-        _FIELDS[key] = _fields(load_image(files.read(images[n]), max_side=MAX_SIDE) for n in names)
+        _FIELDS[key] = _fields(load_image(files.read(images[n]), max_side=MAX_SIDE, name=images[n]) for n in names)
     return [
         _Record(n, names[leader], stratum, images[n], tuple(sorted(masks[n])))
         for n, (leader, stratum) in zip(names, _FIELDS[key], strict=True)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
+import lzma
+import math
+import stat
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +16,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-ORIENTATION, PHOTOMETRIC, BITS = 274, 262, 258  # tags of TIFF, the first of EXIF too
+ORIENTATION, PHOTOMETRIC, BITS, SAMPLE_FORMAT = 274, 262, 258, 339  # tags of TIFF, the first of EXIF too
+TILE_WIDTH, TILE_LENGTH = 322, 323
+SIGNED = 2  # a sample format
+MAX_BYTES = 2**30  # of a file, and of its pixels: what Pillow opens at most, 179 million pixels, as 16-bit RGB
+
+for _library in ("PIL", "tifffile"):  # what they have to say about a bad file, our one sentence says
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +58,15 @@ def load_image(source: str | Path | bytes, max_side: int = 4096, name: str | Non
         max_side: refuse images longer than this on a side, in pixels; read from the header, before decoding.
         name: what to call the image in error messages (default: its path).
 
-    Raises: FileNotFoundError, or ValueError in one sentence for a file that is too large, damaged, or no image.
+    Raises: FileNotFoundError, or ValueError in one sentence for a file that is too large, damaged, or no image. Files
+    of over 1 GiB are not read, nor are images of over 179 million pixels, whatever `max_side` says.
     """
     image, name = _open(source, max_side, name)
     if image.mode.startswith(("I", "F")):
         grey = _to_8_bits(np.asarray(image), name)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if "A" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = _convert(image, "RGBA", name)
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(_convert(image, "RGB", name))
 
@@ -157,24 +169,76 @@ def exif_orientation(data: bytes) -> int:
     return told if told in range(1, 9) else 1
 
 
+def has_more_pages(data: bytes) -> bool:
+    """Whether an image file, which `load_image` reads the first page of, has further ones (or moves)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            Image.open(io.BytesIO(data), formats=FORMATS).seek(1)
+        except Exception:  # no second page, or none that can be read
+            return False
+    return True
+
+
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     """Turn (or mirror) what a camera with this orientation, 1 to 8, has written."""
     image.getexif()[ORIENTATION] = orientation
     return ImageOps.exif_transpose(image)
 
 
-def load_labels(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
+def load_labels(
+    source: str | Path | bytes, max_side: int = 4096, name: str | None = None, colours: bool = True
+) -> np.ndarray:
     """Read a mask whose values are numbers of objects or classes: int32 [H, W], unchanged (palettes give the index).
 
-    Colour files get one number per colour, black being 0. Arguments and errors as `load_image`.
+    Transparency is ignored, and grey saved as colour (red, green and blue alike) is grey. Of other colour files each
+    colour gets a number, black being 0: they tell the objects of one file apart, but the same colour may have another
+    number in the next file. So give `colours=False` where numbers are classes: colour is refused then.
+    Arguments and errors as `load_image`; values that are no whole numbers are refused, too.
     """
     image, name = _open(source, max_side, name)
     if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
         return np.array(image).astype(np.int32)
-    colours = np.asarray(_convert(image, "RGB", name)).astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-    found, numbers = np.unique(colours, return_inverse=True)
-    numbers = numbers.reshape(colours.shape).astype(np.int32)
+    if image.mode == "F":
+        values = np.asarray(image)
+        _check_finite(values, name)
+        if (values != np.round(values)).any() or np.abs(values).max() > 2**24:  # beyond, float32 skips whole numbers
+            raise ValueError(f"{name!r} holds values that are no whole numbers: save object or class numbers as such.")
+        return values.astype(np.int32)
+    rgb = np.asarray(_convert(image, "RGB", name)).astype(np.int32)
+    if (rgb == rgb[:, :, :1]).all():
+        return np.ascontiguousarray(rgb[:, :, 0])
+    if not colours:
+        raise ValueError(f"{name!r} holds colours, which are no class numbers: save the class of each pixel as grey.")
+    packed = rgb @ np.array([65536, 256, 1], np.int32)
+    found, numbers = np.unique(packed, return_inverse=True)
+    numbers = numbers.reshape(packed.shape).astype(np.int32)
     return numbers if found[0] == 0 else numbers + 1
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """The bytes of a file that somebody names.
+
+    Raises: FileNotFoundError, or ValueError in one sentence: no ordinary file (a pipe would be waited for without end),
+    one that may not be read, or a larger one than any image.
+    """
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ValueError(f"{name!r} is a folder; give an image file.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{name!r} is no ordinary file but a pipe or a device; give an image file.")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"{name!r} has {_too_large(status.st_size)}.")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no image file at {name!r}.") from None
+    except OSError as error:
+        raise ValueError(f"{name!r} cannot be read ({error.strerror}); check its name and its permissions.") from None
+
+
+def _too_large(size: int) -> str:
+    return f"{size / 2**20:.0f} MB, more than an image that can be read here (at most {MAX_BYTES // 2**20} MB)"
 
 
 def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[Image.Image, str]:
@@ -182,13 +246,8 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
     if isinstance(source, (bytes, bytearray)):
         name, data = name or "the image", bytes(source)
     else:
-        path = Path(source)
         name = name or str(source)
-        if not path.exists():
-            raise FileNotFoundError(f"no image file at {name!r}.")
-        if path.is_dir():
-            raise ValueError(f"{name!r} is a folder; give an image file.")
-        data = path.read_bytes()
+        data = read_file(Path(source), name)
     if not data:
         raise ValueError(f"{name!r} is empty (0 bytes); copy or download it again.")
     try:
@@ -201,9 +260,15 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
                     f"{name!r} is {width}x{height} pixels; at most {max_side} a side are read: make it "
                     "smaller or cut out the part of interest."
                 )
-            if image.format == "TIFF" and image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(BITS, (8,))) > 8:
-                return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit colour in planes
+            if image.format == "TIFF":
+                _check_tiles(image.tag_v2.get(TILE_WIDTH, 0), image.tag_v2.get(TILE_LENGTH, 0), max_side, name)
+                deep = image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(BITS, (8,))) > 8
+                if deep or (image.mode == "L" and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ())):
+                    return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit planes, signed bytes
             image.load()
+            if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(SAMPLE_FORMAT, (1,))[0] != SIGNED:
+                if np.asarray(image).min() < 0:  # 32 bits without sign, which Pillow takes for signed
+                    raise ValueError(_too_deep(name))
             if image.mode.startswith("I;16") and image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0:
                 white = 2 ** image.tag_v2.get(BITS, (16,))[0] - 1  # 0 is white, which Pillow minds for 8 bits only
                 turned = Image.fromarray(white - np.asarray(image).astype(np.int32))
@@ -215,7 +280,8 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
     except Image.UnidentifiedImageError:
         return _open_with_tifffile(data, max_side, name), name
     except Image.DecompressionBombError:
-        raise ValueError(f"{name!r} has far more than {max_side}x{max_side} pixels; make it smaller.") from None
+        side = min(max_side, math.isqrt(2 * (Image.MAX_IMAGE_PIXELS or 0)) or max_side)  # what Pillow opens at most
+        raise ValueError(f"{name!r} has far more than {side}x{side} pixels; make it smaller.") from None
     except MemoryError:
         raise ValueError(f"{name!r} needs more memory than there is; make it smaller.") from None
     except Exception as error:  # a damaged file can fail anywhere inside a decoder, with any exception
@@ -240,24 +306,66 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
                     f"{name!r} is {page.imagewidth}x{page.imagelength} pixels; at most {max_side} a side "
                     "are read: make it smaller or cut out the part of interest."
                 )
-            values, planes = page.asarray(), page.axes.startswith("S")
+            if page.axes not in ("YX", "YXS", "SYX"):
+                raise ValueError(f"{name!r} has the axes {page.axes!r}, not height x width (x colour).")
+            if page.nbytes > MAX_BYTES:
+                raise ValueError(f"{name!r} has {_too_large(page.nbytes)}.")
+            if page.dtype is None or page.dtype.kind not in "biuf":
+                raise ValueError(f"{name!r} holds values of the type {page.dtype}, not brightness; save it as PNG.")
+            _check_tiles(page.tilewidth, page.tilelength, max_side, name)
+            _check_packed(tiff, page, name)
+            values, planes = page.asarray(), page.axes == "SYX"
             tag = page.tags.get(ORIENTATION)
             orientation = 1 if tag is None else int(tag.value)
     except Exception as error:
         if str(error).startswith(repr(name)):
             raise
         raise ValueError(f"{name!r} is a TIFF of a kind that cannot be read ({error}); save it as PNG.") from None
+    if 0 in values.shape:
+        raise ValueError(f"{name!r} has no pixels; copy or download it again.")
     if values.ndim == 3 and planes:
         values = np.moveaxis(values, 0, -1)
     if values.ndim == 3 and values.shape[2] in (1, 2):
         values = values[:, :, 0]
-    if values.ndim not in (2, 3):
-        raise ValueError(f"{name!r} has {values.ndim} dimensions {values.shape}, not height x width (x colour).")
-    if values.ndim == 2 and values.dtype.kind in "iu" and values.dtype.itemsize > 1:
+    if values.ndim == 2 and values.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold is said to be infinite
+            return _upright(Image.fromarray(values.astype(np.float32)), orientation)  # mode F
+    if values.ndim == 2 and values.dtype.kind in "iu" and values.dtype != np.uint8:
+        if values.max() > np.iinfo(np.int32).max or values.min() < np.iinfo(np.int32).min:
+            raise ValueError(_too_deep(name))
         return _upright(Image.fromarray(values.astype(np.int32)), orientation)  # mode I: numbers stay numbers
     values = _to_8_bits(values, name)
     values = values if values.ndim == 2 else np.ascontiguousarray(values[:, :, :3])
     return _upright(Image.fromarray(values), orientation)
+
+
+def _too_deep(name: str) -> str:
+    return f"{name!r} holds values over {np.iinfo(np.int32).max} (31 bits); save it with 16 bits."
+
+
+def _check_tiles(width: int, length: int, max_side: int, name: str) -> None:
+    """A TIFF is unpacked by whole tiles, and a small one may claim to lie in one huge tile."""
+    if max(width, length) > max(max_side, 1024):
+        raise ValueError(
+            f"{name!r} is stored in tiles of {width}x{length} pixels, larger than are read; save it as PNG."
+        )
+
+
+def _check_packed(tiff, page, name: str) -> None:
+    """tifffile unpacks whatever comes; a strip or tile must not hold more than its pixels need."""
+    openers = {8: zlib.decompressobj, 32946: zlib.decompressobj, 34925: lzma.LZMADecompressor}
+    opener = openers.get(int(page.compression))
+    if opener is None:
+        return
+    width, length = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    most = max(1, width) * min(max(1, length), max(page.imagelength, page.tilelength)) * page.samplesperpixel
+    most = most * page.dtype.itemsize + 2**16
+    for offset, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+        tiff.filehandle.seek(offset)
+        if len(opener().decompress(tiff.filehandle.read(min(size, MAX_BYTES)), most)) >= most:
+            raise ValueError(
+                f"{name!r} unpacks to more than its {page.imagewidth}x{page.imagelength} pixels; save it as PNG."
+            )
 
 
 def _check_finite(values: np.ndarray, name: str) -> None:
@@ -270,10 +378,12 @@ def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
         _check_finite(values, name)
         low, high = float(values.min()), float(values.max())
         if low < 0 or high > 1:
-            values = (values - low) / max(high - low, 1e-12)
+            values = (values.astype(np.float64) - low) / max(high - low, 1e-12)
         return np.round(values * 255).astype(np.uint8)
     if values.dtype == np.uint8:
         return values
+    if values.dtype == bool:
+        return values * np.uint8(255)
     values = np.clip(values, 0, None).astype(np.int64)
     bits = max(8, int(values.max()).bit_length())
     bits += bits % 2 if bits < 16 else 0  # cameras have 8, 10, 12, 14 or 16 bits
@@ -281,7 +391,9 @@ def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
+    if mode != "RGBA":
+        image.info.pop("transparency", None)  # Pillow would warn that it is lost
     try:
         return image.convert(mode)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # colour spaces go through a library of their own
         raise ValueError(f"{name!r} has the colour mode {image.mode}, which cannot become {mode} ({error}).") from None

@@ -99,6 +99,7 @@ class Augmentation:
         if kind not in ("nuclei", "dermoscopy", "unknown"):
             raise ValueError(f"kind={kind!r} is not one of 'nuclei', 'dermoscopy', 'unknown'.")
         from kornia import augmentation as K  # noqa: N812 - kornia's own habit; imported here because it is heavy
+        from kornia.constants import DataKey, Resample
 
         self.size, self.kind = size, kind
         self.geometry = K.AugmentationSequential(
@@ -107,6 +108,8 @@ class Augmentation:
             K.RandomRotation90(times=(0, 3), p=1.0),
             K.RandomAffine(degrees=15, scale=(0.85, 1.2), shear=8, padding_mode="reflection", p=0.5),
             data_keys=["input", "mask"],
+            # Nearest is kornia's default for masks; said in full, because kornia 0.8 warns where align_corners is not.
+            extra_args={DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": False}},
         )
         # ColorJitter multiplies. (ColorJiggle adds: that would turn dim fluorescence, mean 10 of 255, wholly black.)
         looks = [

@@ -16,14 +16,14 @@ from .bounded import Bounded
 from .view import View
 
 MAX_UPLOAD = 20 * 2**20  # bytes
-KEEP_UPLOADS = 400 * 2**20  # bytes of images that people brought
-KEEP_PAIRS = 500 * 2**20  # bytes of recordings: some 12 images of 256 x 256 pixels
+KEEP_UPLOADS = 200 * 2**20  # bytes of images that people brought: a few of the largest, hundreds of usual ones
+KEEP_PAIRS = 300 * 2**20  # bytes of recordings: some 7 images of 256 x 256 pixels
 LISTED = 8  # own images, and own networks, in a visitor's list
 FIRST = "immunohistochemistry"
 UPLOAD, OWN = "upload-", f"{networks.OWN}-"  # how the keys of images and networks begin that somebody brought
 Choices = tuple[tuple[str, str], ...]  # (text, key) of each
 
-explorer = Explorer()
+explorer = Explorer(keep=4)
 
 
 class Upload(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 
 from sgdc_viz.data.transforms import to_scale
 from sgdc_viz.learn import checkpoints, list_pretrained, load_pretrained
+from sgdc_viz.learn.checkpoints import first_line
 from sgdc_viz.nn import KERNEL_SOURCES, SGDCNet, SGDCNetConfig
 from sgdc_viz.views.overview import check_inside
 
@@ -232,8 +233,13 @@ def read_network(
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{name!r} is broken or incomplete ({error}): copy it again and upload it again.") from None
-    network = SGDCNet(config)
+        raise ValueError(
+            f"{name!r} is broken or incomplete ({first_line(error)}): copy it again and upload it again."
+        ) from None
+    try:
+        network = SGDCNet(config)
+    except Exception as error:  # a number that no weight can have, say
+        raise _no_network(name, error) from None
     checkpoints._load_weights(network, tensors, name)
     # Of what the file says about itself, only what is used here: it may say anything.
     known, trained = described["data"], described["training"].get("config")
@@ -277,7 +283,8 @@ def _header(data: bytes, name: str, most_bytes: int) -> dict:
             raise ValueError("its tensors do not fill it")
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise ValueError(
-            f"{name!r} is broken, incomplete or no safetensors file ({error}): copy it again and upload it again."
+            f"{name!r} is broken, incomplete or no safetensors file ({first_line(error)}): copy it again and upload it "
+            "again."
         ) from None
     return header
 
@@ -306,11 +313,18 @@ def _settings(metadata: dict, name: str) -> tuple[SGDCNetConfig, dict]:
             raise ValueError(f"longest_side={longest_side!r} must be a whole number from 1 to {MOST_SIDE}, or None")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
-            f"{name!r} has settings that cannot be read ({error}): save it again with save_checkpoint."
+            f"{name!r} has settings that cannot be read ({first_line(error)}): save it again with save_checkpoint."
         ) from None
     if newer:
         raise ValueError(f"{name!r} was written by a newer sgdc_viz ({metadata.get('sgdc_viz')}): update this one.")
     return config, described
+
+
+def _no_network(name: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"{name!r} has settings from which no network can be made ({first_line(error)}): save it again with "
+        "save_checkpoint."
+    )
 
 
 def _check_shapes(header: dict, config: SGDCNetConfig, name: str, most_parameters: int) -> None:
@@ -319,9 +333,7 @@ def _check_shapes(header: dict, config: SGDCNetConfig, name: str, most_parameter
         with torch.device("meta"):
             own = SGDCNet(config).state_dict()
     except Exception as error:  # settings of the wrong type fail anywhere, in any way
-        raise ValueError(
-            f"{name!r} has settings from which no network can be made ({error}): save it again with save_checkpoint."
-        ) from None
+        raise _no_network(name, error) from None
     count = sum(value.numel() for value in own.values())
     if count > most_parameters:
         raise ValueError(

@@ -6,11 +6,13 @@ description of the data and of how images must be scaled, the metrics, and how i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -21,6 +23,8 @@ from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
 FORMAT = "sgdc_viz"
 FORMAT_VERSION = 1
+MOST_SIDE = 16_384  # pixels to which an image may be scaled
+FLOATS, INTEGERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64), (torch.int64,)
 HISTORY_FORMAT, HISTORY_PREFIX = "sgdc_viz history", "history-"  # of files with several steps, see history.py
 
 
@@ -52,7 +56,23 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write the file under another name first and rename it when it is complete: a kill leaves the old one whole."""
+    """Write the file under another name first and rename it when it is complete: a kill leaves the old one whole.
+
+    Raises:
+        OSError: one sentence if the disk is full; what was there before is whole.
+    """
+    try:
+        _write_whole(path, data)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+            raise
+        raise OSError(
+            f"the disk is full: {str(path)!r} was not written, what was there before is whole; free some space "
+            "and run it again."
+        ) from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".", suffix=".part")
     try:
@@ -67,15 +87,28 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def remove_drafts(path: Path) -> None:
+    """Remove what killed processes left of `path` half-written; for those who alone write to it."""
+    for draft in path.parent.glob(f"{escape(path.name)}.*.part"):
+        draft.unlink(missing_ok=True)
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the traceback in C++ that torch puts behind it."""
+    return str(error).partition("\n")[0]
+
+
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file.
 
     Raises:
         FileNotFoundError, ValueError: one sentence; files of another kind (pickles among them) are refused unread.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder: give the .safetensors file in it.")
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint file {str(path)!r}: check the path.")
     if path.suffix != ".safetensors":
@@ -84,10 +117,23 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             "Save the weights with sgdc_viz.learn.save_checkpoint."
         )
     try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be read ({error.strerror}): check its permissions.") from error
+    # torch.save's zip, and a bare pickle; the length of a safetensors header may begin so too, but { comes after it
+    if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):
+        raise ValueError(
+            f"{str(path)!r} is a pickle, whatever its name says: pickles can run code when loaded and are not opened. "
+            "Save the weights with sgdc_viz.learn.save_checkpoint."
+        )
+    try:
         with safe_open(str(path), framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is broken or incomplete ({error}): download or train it again.") from error
+    except Exception as error:  # the header may name kinds of numbers, sizes and places of any sort
+        raise ValueError(
+            f"{str(path)!r} is broken or incomplete ({first_line(error)}): download or train it again."
+        ) from error
 
 
 def save_checkpoint(
@@ -139,20 +185,40 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> SGD
             f"{str(path)!r} holds weights but no sgdc_viz settings: it was not written by save_checkpoint. "
             "For the authors' weights use sgdc_viz.nn.load_authors_state_dict."
         )
-    if int(metadata["format_version"]) > FORMAT_VERSION:
+    try:
+        newer = int(metadata["format_version"]) > FORMAT_VERSION
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"{str(path)!r} does not say by which version of sgdc_viz it was written: save it again with "
+            "save_checkpoint."
+        ) from None
+    if newer:
         raise ValueError(f"{str(path)!r} was written by a newer sgdc_viz ({metadata.get('sgdc_viz')}): update yours.")
     try:
         described = {key: json.loads(metadata.get(key, "{}")) for key in ("config", "data", "metrics", "training")}
+        if not all(isinstance(value, dict) for value in described.values()):
+            raise ValueError("they are no tables")
         config = SGDCNetConfig.from_dict(described.pop("config"))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{str(path)!r} has settings that cannot be read: {error}") from error
-    model = SGDCNet(config)
+        side = described["data"].get("longest_side")
+        if side is not None and not (type(side) is int and 1 <= side <= MOST_SIDE):
+            raise ValueError(f"longest_side={side!r} must be a whole number from 1 to {MOST_SIDE}, or None")
+        with torch.device("meta"):  # only thought of: settings may ask for more memory than there is
+            _check_names(SGDCNet(config), tensors, path)
+        model = SGDCNet(config)
+    except ImportError:
+        raise  # an encoder that needs a package, which it names
+    except Exception as error:  # settings of the wrong type fail anywhere, in any way
+        if str(error).startswith(repr(str(path))):
+            raise
+        raise ValueError(
+            f"{str(path)!r} has settings that cannot be read ({first_line(error)}): save it again with save_checkpoint."
+        ) from error
     _load_weights(model, tensors, path)
     model.info = CheckpointInfo(path.stem, config, **described)
     return model.to(device).eval()
 
 
-def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> None:
+def _check_names(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = model.state_dict()
     wrong = sorted(set(own) ^ set(tensors))
     wrong += sorted(name for name in set(own) & set(tensors) if own[name].shape != tensors[name].shape)
@@ -161,6 +227,16 @@ def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> 
             f"{str(path)!r} does not fit its own settings: {len(wrong)} weight(s) are missing, unknown or of another "
             f"shape, such as {wrong[0]!r}. The file was changed after it was saved: get it again."
         )
+
+
+def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> None:
+    _check_names(model, tensors, path)
+    for name, value in model.state_dict().items():
+        if tensors[name].dtype not in (FLOATS if value.is_floating_point() else INTEGERS):
+            raise ValueError(
+                f"{str(path)!r} holds {name!r} as {tensors[name].dtype}, which is no weight: save it again with "
+                "save_checkpoint."
+            )
     broken = sorted(name for name, value in tensors.items() if not bool(torch.isfinite(value).all()))
     if broken:
         raise ValueError(f"{str(path)!r} holds NaN or infinite weights in {broken[0]!r}: its training had diverged.")

@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -36,12 +35,12 @@ from sgdc_viz.data import Dataset, Sample, open_dataset
 from sgdc_viz.data.transforms import to_scale
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
-from .checkpoints import write_whole
+from .checkpoints import remove_drafts, write_whole
 from .history import SMALL
 from .metrics import summarise
 from .predict import evaluate
 from .publish import GUIDANCE_CONTROLS, average_pixels, changed_guidance, for_json, shuffle_pixels
-from .train import STATE_FILE, TrainConfig, fit, processes
+from .train import STATE_FILE, TrainConfig, fit, processes, stopping
 
 DECLARED = {
     "primary": "nsd1",  # surface Dice at 1 px, over all test images; in `shapes` over all levels of all dials
@@ -629,6 +628,10 @@ def work_through(
 
     Returns:
         The cells that failed, each with its sentence.
+
+    Raises:
+        OSError: the disk is full; what was saved before is whole.
+        KeyboardInterrupt: Ctrl-C or a plain `kill`; the cell in hand goes on from its last step, see `fit`.
     """
     from filelock import FileLock
 
@@ -643,9 +646,12 @@ def work_through(
             turn = _turn(path, lock, together.is_main_process)
             if turn == "held":
                 held.append(cell)
+            if turn == "done":  # a worker killed after it wrote the result left its state
+                (folder / STATE_FILE).unlink(missing_ok=True)
             if turn != "free":
                 continue
             try:
+                remove_drafts(path)
                 bench = bench or Bench(experiment, root, test_root)
                 result = run_cell(bench, cell, folder, cpu=cpu, progress=progress, tell=None if progress else tell)
                 if result:
@@ -757,7 +763,8 @@ def run_workers(
 
     Raises:
         ValueError: some results are missing at the end, with what a process said last.
-        KeyboardInterrupt: Ctrl-C or a plain `kill`; the processes are stopped first. Cells go on from their last state.
+        KeyboardInterrupt: Ctrl-C or a plain `kill`; the processes save what they have and end first, or are killed at
+            the second Ctrl-C. Cells go on from their last state.
     """
     from tqdm.auto import tqdm
 
@@ -766,45 +773,54 @@ def run_workers(
     logs = [work / f"worker-{i}.log" for i in range(jobs)]
     before = [log.stat().st_size if log.exists() else 0 for log in logs]  # logs of earlier runs are kept
     workers: list[subprocess.Popen] = []
-
-    def interrupt(*_) -> None:
-        raise KeyboardInterrupt
-
-    restore = signal.signal(signal.SIGTERM, interrupt)
     layout = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
-    try:
-        for log, gpu in zip(logs, _gpus(jobs), strict=True):
-            env = {**os.environ, "PYTHONUNBUFFERED": "1", **gpu}
-            with log.open("a", encoding="utf-8") as file:
-                workers.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env))
-        with tqdm(total=sum(todo.values()), bar_format=layout, disable=not progress) as bar:
-            missing = set(todo)
-            while True:
-                running = any(worker.poll() is None for worker in workers)
-                last = [_last_line(*log) for log in zip(logs, before, strict=True)]
-                new = {name for name in missing if (out / f"{name}.json").exists()}
-                missing -= new
-                if new and not progress:
-                    print(f"{len(todo) - len(missing)} of {len(todo)} cells done: {', '.join(sorted(new))}", flush=True)
-                steps = {m[1]: int(m[2]) for m in map(_STEP.match, last) if m and m[1] in missing}
-                bar.n = sum(todo[name] for name in todo if name not in missing) + sum(steps.values())
-                bar.set_description_str(f"{len(todo) - len(missing)}/{len(todo)} cells", refresh=False)
-                bar.set_postfix_str("; ".join(line[:45] for line in last if line))
-                if not running:
-                    break
-                time.sleep(LOOK_EVERY)
-    finally:
-        signal.signal(signal.SIGTERM, restore)
-        for worker in workers:
-            if worker.poll() is None:
-                worker.terminate()
-        for worker in workers:
-            worker.wait()
+    with stopping() as asked:
+        try:
+            for log, gpu in zip(logs, _gpus(jobs), strict=True):
+                env = {**os.environ, "PYTHONUNBUFFERED": "1", **gpu}
+                with log.open("a", encoding="utf-8") as file:
+                    workers.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env))
+            with tqdm(total=sum(todo.values()), bar_format=layout, disable=not progress) as bar:
+                missing = set(todo)
+                while True:
+                    running = any(worker.poll() is None for worker in workers)
+                    last = [_last_line(*log) for log in zip(logs, before, strict=True)]
+                    new = {name for name in missing if (out / f"{name}.json").exists()}
+                    missing -= new
+                    done = f"{len(todo) - len(missing)} of {len(todo)} cells done"
+                    if new and not progress:
+                        print(f"{done}: {', '.join(sorted(new))}", flush=True)
+                    steps = {m[1]: int(m[2]) for m in map(_STEP.match, last) if m and m[1] in missing}
+                    bar.n = sum(todo[name] for name in todo if name not in missing) + sum(steps.values())
+                    bar.set_description_str(f"{len(todo) - len(missing)}/{len(todo)} cells", refresh=False)
+                    bar.set_postfix_str("; ".join(line[:45] for line in last if line))
+                    if asked:
+                        raise KeyboardInterrupt(done)
+                    if not running:
+                        break
+                    time.sleep(LOOK_EVERY)
+        finally:
+            _end_all(workers)
     if missing:
         first = next(c.name for c in cells if c.name in missing)
         told = [_end(worker.returncode, line) for worker, line in zip(workers, last, strict=True) if worker.returncode]
         reason = told[0] if told else f"see {logs[0]}"
         raise ValueError(f"{len(missing)} of {len(todo)} cells have no result, {first} among them: {reason}")
+
+
+def _end_all(workers: list[subprocess.Popen]) -> None:
+    """Ask those that still run to end, and wait for their last step; an interrupted wait kills them."""
+    try:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.terminate()
+        for worker in workers:
+            worker.wait()
+    except BaseException:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+        raise
 
 
 _STEP = re.compile(r"(\S+): step (\d+) of ")
