@@ -19,7 +19,7 @@ from sgdc_viz.views import Figure, Picture, whole
 from sgdc_viz.views.overview import window_around
 
 from . import gallery
-from .bounded import Bounded
+from .bounded import Bounded, give_back
 from .refusal import sentence
 from .view import PLACES, View
 
@@ -213,6 +213,8 @@ def html_of(part: Part, view: View, pair: Pair) -> str:
         html = "" if figure is None else figure.to_html()
     except ValueError as error:
         html = note(error)
+    if not set(WHERE) & set(part.by):  # much was computed for it
+        give_back()
     return drawn.put(key, html)
 
 
