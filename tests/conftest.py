@@ -34,6 +34,14 @@ def absent(what: str) -> None:
     pytest.skip(f"needs {what}")
 
 
+def gpu():
+    """The torch.device of this machine's GPU (CUDA, or Apple's MPS); None without one."""
+    import torch
+
+    kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return next((torch.device(kind) for kind, there in kinds.items() if there()), None)
+
+
 def features(batch=1, dim=8, height=9, width=11, seed=1) -> tuple:
     """x [batch, dim, H, W] and guidance [batch, 3, H, W] for an SGDC block."""
     import torch
@@ -109,6 +117,14 @@ class CompareNoPlotly:
     def pytest_collectstart(collector: pytest.Collector) -> None:
         if hasattr(collector, "skip_compare"):
             collector.skip_compare += ("application/vnd.plotly.v1+json",)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a GPU its tests are left out, not skipped: `pytest -m gpu` then ends as if there were none (code 5)."""
+    ours = [item for item in items if item.get_closest_marker("gpu")]
+    if ours and gpu() is None:
+        config.hook.pytest_deselected(items=ours)
+        items[:] = [item for item in items if item not in ours]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -404,7 +404,7 @@ def test_a_link_opens_the_same_page_for_somebody_else(served, visitor):
     channel=st.none() | st.integers(0, 23), pool_size=st.sampled_from(POOL_SIZES),
     tolerance=st.sampled_from(links.TOLERANCES), controls=st.booleans(), place=st.sampled_from(links.PLACES),
     dabs=st.lists(st.tuples(st.integers(0, 511), st.integers(0, 511), st.integers(1, 30)), max_size=150).map(tuple),
-    change=st.sampled_from(links.LOCAL_CHANGES), versus=st.sampled_from(list(COMPARISONS)),
+    change=st.sampled_from(links.CHANGES_OFFERED), versus=st.sampled_from(list(COMPARISONS)),
     image=st.sampled_from([e.key for e in gallery.examples()]), family=st.sampled_from([*FAMILIES, UNTRAINED]),
     zoom=st.sampled_from([None, *links.ZOOMS]),
 )  # fmt: skip
@@ -429,6 +429,8 @@ def test_an_address_holds_everything(pixel, **view):
         ("tab=cats", "use one of look, compare"),
         ("region=1.2", "give row.column.radius"),
         ("region=1.2.99", "radius from 1 to 30"),
+        ("region=10.10.4_999.1.3", "a painted region that lies outside the image"),
+        ("change=pooled 8", "use one of guidance zeroed"),
         ("zoom=3", "The address has zoom='3': use one of 1, 2, 4."),
         ("change=<b>bold</b>", "&lt;b&gt;bold"),
         ("y=" + "9" * 5000, "give a whole number"),
@@ -1135,14 +1137,21 @@ def test_what_is_wrong_in_a_link_stays_said(opened):
 
 
 @pytest.mark.browser
-def test_back_returns_to_the_tab_before(opened):
-    page = opened(link="?image=synthetic-nuclei&tab=look&y=60&x=70")
-    page.open("Compare")
-    page.page.wait_for_function("() => location.search.includes('tab=compare')")
-    page.page.go_back()
-    page.page.wait_for_selector("[role=tab][aria-selected=true]:has-text('Look')", timeout=60_000)
-    page.page.wait_for_selector("#sg-overview svg", timeout=60_000)
-    assert "tab=look" in page.page.url
+def test_back_goes_through_the_tabs_that_were_chosen(opened):
+    page = opened(link="?image=synthetic-nuclei&tab=boundary&y=60&x=70")
+    page.page.wait_for_selector("#sg-branch svg", timeout=60_000)
+    page.page.wait_for_timeout(1500)
+    length = page.page.evaluate("history.length")
+    assert length <= 2  # a blank page, perhaps, and this one: coming here was one step
+    for tab in ("Compare", "Look"):
+        page.open(tab)
+        page.page.wait_for_function(f"() => location.search.includes('tab={tab.lower()}')")
+    for tab in ("Compare", "Boundary"):
+        page.page.go_back()
+        page.page.wait_for_selector(f"[role=tab][aria-selected=true]:has-text('{tab}')", timeout=60_000)
+        page.page.wait_for_selector("#sg-pooling svg" if tab == "Compare" else "#sg-branch svg", timeout=60_000)
+        page.page.wait_for_timeout(1500)
+        assert f"tab={tab.lower()}" in page.page.url
     page.complaints.clear()  # Gradio tells of the requests that leaving a page breaks off
 
 

@@ -186,7 +186,7 @@ def test_closing_frees_everything_at_once(monkeypatch):
     training.close()
     gc.collect()
     assert time.perf_counter() - begun < 1 and all(ref() is None for ref in kept)
-    assert threading.active_count() == threads and list(training) == []
+    assert threading.active_count() <= threads and list(training) == []
 
 
 def test_it_trains_with_one_thread_in_whatever_thread_it_goes_on(fake_clock, monkeypatch):

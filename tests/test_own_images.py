@@ -499,7 +499,7 @@ def test_what_was_found_is_said_for_every_outcome():
         mask, truth = (some if found else none), None if true is None else (some if true else none)
         metrics = None if truth is None else evaluate_masks(mask, truth)
         figure = whole(image, mask=mask, objects=int(found), truth=truth, metrics=metrics, part=(0, 0, 60, 80))
-        assert words in figure.message and "The other pictures show everything." in figure.alt
+        assert words in figure.message and "The other pictures can show all of it." in figure.alt
         assert figure.lead.boxes == ()
     assert whole(image).message == "The whole image, not segmented yet."
     with pytest.raises(ValueError, match=r"mask has shape \(3, 3\) and the image \(60, 80\)"):

@@ -47,10 +47,11 @@ BELOW = {
     "explore": LOWER,
     "teach": LOWER | {"evidence", "explore"},
     "bench": LOWER | {"explore"},
+    "scale": LOWER,
     "evidence": LOWER,
     "export": LOWER | {"explore"},
     "demo": LOWER | {"evidence", "explore"},
-    "cli": LOWER | {"bench", "demo", "evidence", "explore", "export", "teach"},
+    "cli": LOWER | {"bench", "demo", "evidence", "explore", "export", "scale", "teach"},
     "__main__": {"cli"},
 }
 LINUX = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}
@@ -485,26 +486,30 @@ def test_imports_point_downward():
 
 
 def test_each_part_imports_only_what_its_users_install():
-    """nn: torch alone. The rest: the plain dependencies. teach: the extra "notebooks" too; app.py, demo: "app"."""
-    owners = importlib.metadata.packages_distributions()
+    """nn: torch alone. The rest: the plain dependencies. teach: "notebooks" too; app.py, demo, scale: "app"."""
+    owners: dict[str, list[str]] = {}  # Python 3.10's packages_distributions knows some packages only
+    for distribution in importlib.metadata.distributions():
+        record = (distribution.read_text("RECORD") or "").splitlines()
+        for top in {re.split("[/,]", line)[0].removesuffix(".py") for line in record}:
+            owners.setdefault(top, []).append(distribution.metadata["Name"])
 
     def names(*lists: list[str]) -> set[str]:
         return {canonicalize_name(Requirement(line).name) for lines in lists for line in lines}
 
     plain = names(PROJECT["dependencies"])
     for path in [*sources(), ROOT / "app.py"]:
-        part = path.relative_to(ROOT).parts[1] if path.name != "app.py" else "app"
+        part = path.relative_to(ROOT).parts[1].removesuffix(".py") if path.name != "app.py" else "app"
         allowed = plain | {"sgdc-viz"}
         if part == "nn":
             allowed = {"torch", "sgdc-viz"} | names(EXTRAS["paper"])
         elif part == "teach":
             allowed |= names(EXTRAS["notebooks"], EXTRAS["test"]) | {"ipython", "nbformat"}
-        elif part in ("app", "demo"):
+        elif part in ("app", "demo", "scale"):
             allowed |= names(EXTRAS["app"])
         for name in imports(path):
             top = name.split(".")[0]
             if top not in sys.stdlib_module_names and top != "sgdc_viz":
-                owned_by = {canonicalize_name(owner) for owner in owners.get(top, [top])}
+                owned_by = set(map(canonicalize_name, owners.get(top, [top])))
                 assert owned_by & allowed, f"{path.relative_to(ROOT)} imports {top}: pyproject.toml does not ask for it"
 
 

@@ -55,6 +55,9 @@ def arrive(query: Mapping[str, str]) -> Visit:
         wanted = str(told.pop(name, usual))
         if wanted in choices:
             return wanted
+        if name == "image":  # a place in that one means nothing here
+            for place in ("y", "x", "dabs"):
+                told.pop(place, None)
         if wanted.startswith((gallery.UPLOAD, gallery.OWN)):
             said.append(f"The address is of {what} that somebody uploaded; uploads are not kept.")
         else:
@@ -74,6 +77,10 @@ def arrive(query: Mapping[str, str]) -> Visit:
     except ValueError as error:
         said.append(f"The address has a pixel that is not there: {error}")
         view = replace(view, y=y, x=x)
+    height, width = pair.image.shape[:2]
+    if any(y >= height or x >= width for y, x, _ in view.dabs):
+        said.append("The address has a painted region that lies outside the image: paint it again.")
+        view = replace(view, dabs=())
     try:
         check_channel(pair, view.channel)
     except ValueError as error:

@@ -11,11 +11,13 @@ function address() {
 function follow() {
   const query = address();
   if (query === location.search) return;
-  // another tab or image is a step that the browser's Back takes back; a pixel is not
+  // another tab or image is a step that the browser's Back takes back; a pixel is not, nor what nobody did
   const step = (search) => ["tab", "image"].map((name) => new URLSearchParams(search).get(name)).join(" ");
   const first = new URLSearchParams(location.search).get("tab") === null;
-  history[first || step(query) === step(location.search) ? "replaceState" : "pushState"](null, "", query);
+  const replace = first || !window.sgdcActed || step(query) === step(location.search);
+  history[replace ? "replaceState" : "pushState"](null, "", query);
 }
+for (const type of ["pointerdown", "keydown"]) window.addEventListener(type, () => (window.sgdcActed = true), true);
 window.addEventListener("popstate", () => location.reload());
 
 element.addEventListener("click", async (event) => {
@@ -24,7 +26,8 @@ element.addEventListener("click", async (event) => {
   const answer = element.querySelector("#sg-copied");
   try {
     await navigator.clipboard.writeText(link);
-    answer.textContent = "copied";
+    const own = new URLSearchParams(told().query).get("image").startsWith("upload-");
+    answer.textContent = own ? "copied; your picture is not in it" : "copied";
   } catch {
     answer.textContent = link; // no permission: to be copied by hand
   }

@@ -4,12 +4,14 @@ every picture comes from `parts`, and `Page.go` draws what is new in the tab tha
 
 from __future__ import annotations
 
+import atexit
 import base64
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from html import escape
 from importlib.resources import files
 
@@ -18,7 +20,6 @@ import gradio as gr
 from sgdc_viz.explore import POOL_SIZES, Pair
 from sgdc_viz.explore.arms import pooling_label
 from sgdc_viz.explore.networks import MOST_BYTES
-from sgdc_viz.explore.several import CAUSES
 from sgdc_viz.views import CSS, LINKED_JS, WHOLE_JS
 from sgdc_viz.views.overview import check_pixel
 
@@ -27,7 +28,7 @@ from .actions import AUTOMATIC, Visit, arrive
 from .parts import PARTS, evidence_html, html_of, results_of
 from .refusal import quietly, refuse, refusing
 from .training_tab import TRAINING_CSS, build_training_tab, first_figure
-from .view import MOST_RADIUS, PLACES, TABS, TOLERANCES, View
+from .view import CHANGES_OFFERED, MOST_RADIUS, PLACES, TABS, TOLERANCES, View
 
 WAITING = 32  # events in the queue; more are turned away with a sentence
 TITLE = "Kernels per pixel (SGDC) or per block (pooled): what changes?"
@@ -35,16 +36,13 @@ INTRO = (
     "**Guided** (SGDC) makes kernels and gates per pixel, led by a boundary branch; **pooled** per block, without "
     "guidance: two changes, which **Compare with** separates. **Click any picture.**"
 )
-CHANGES_OFFERED = (
-    *CAUSES, *(f"head {h} uniform" for h in range(1, 5)), "kernels centre only", "static gate open", "static gate shut",
-    "dynamic gate open", "dynamic gate shut",
-)  # fmt: skip
 FOLDER = files(__package__)
 PAGE_CSS = FOLDER.joinpath("page.css").read_text(encoding="utf-8")
 PAGE_JS = FOLDER.joinpath("page.js").read_text(encoding="utf-8")
 
 # Gradio writes uploads to a folder for temporary files: one of our own, that goes when the demo ends.
 scratch = tempfile.TemporaryDirectory(prefix="sgdc-demo-", ignore_cleanup_errors=True)
+atexit.register(scratch.cleanup)
 
 
 def to_xy(event: gr.SelectData) -> tuple[int, int]:
@@ -176,6 +174,11 @@ class Page:
         told = self._answers(actions.move_part)(y, x, visit)
         view = told[self.visit].view
         return {self.y: view.y, self.x: view.x} | told
+
+    def choose_tab(self, name: str, acted: bool, visit: Visit) -> dict:
+        if not acted:
+            return {self.visit: gr.skip()}
+        return self._answers(lambda visit: actions.open_tab(visit, name))(visit)
 
     def open_link(self, link: str, visit: Visit) -> dict:
         with refusing():
@@ -371,8 +374,11 @@ class Page:
         on(segmented.success, do(actions.show_whole), [], quick, "show_whole")
         on(self.keep.click, self.save, [], slow, "save_results")
 
+        # Gradio tells of the first tab as well when the page has just come: that is nobody's wish.
+        acted = gr.Checkbox(visible=False, label="Did somebody choose it?")
+        ask = dict(js="(_, visit) => [window.sgdcActed === true, visit]", **quick)
         for name, tab in self.tab.items():
-            on(tab.select, do(lambda visit, name=name: actions.open_tab(visit, name)), [], quick)
+            on(tab.select, partial(self.choose_tab, name), [acted], ask)
         asked = gr.Textbox(visible=False, label="Tab, or the part of an address behind its question mark")
         on(client.click, do(actions.open_tab), [asked], quick, "open_tab")
         on(client.click, self.open_link, [asked], slow, "open_link")

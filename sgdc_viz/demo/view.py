@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from sgdc_viz.explore import CHANGES, POOL_SIZES
-from sgdc_viz.explore.arms import RANDOM, REWRITTEN
+from sgdc_viz.explore import POOL_SIZES
+from sgdc_viz.explore.several import CAUSES
 
 TABS = {  # id -> label, in the order of discovery
     "look": "Look", "compare": "Compare", "boundary": "Boundary", "cause": "Cause", "train": "Train",
     "evidence": "Evidence", "yours": "Your image",
 }  # fmt: skip
 PLACES = ("everywhere", "around the outlines", "where you paint")  # of a change
-LOCAL_CHANGES = tuple(c for c in CHANGES if c not in (RANDOM, REWRITTEN))
+CHANGES_OFFERED = (
+    *CAUSES, *(f"head {h} uniform" for h in range(1, 5)), "kernels centre only", "static gate open", "static gate shut",
+    "dynamic gate open", "dynamic gate shut",
+)  # fmt: skip
 ZOOMS = (1, 2, 4)
 TOLERANCES = (1.0, 2.0, 3.0, 4.0)  # image pixels
 MOST_DABS = 150  # of one region, each a disk: so many fit into an address
@@ -41,7 +44,7 @@ class View:
         pool_size: p of the counterfactual, in feature pixels; None: the whole image.
         tolerance: image pixels by which the boundary branch may miss the outline.
         controls: draw the control networks beside the others.
-        change: key of `CHANGES`.
+        change: one of `CHANGES_OFFERED`.
         place: where the change is made, one of `PLACES`.
         dabs: the region that was painted, (row, column, radius) of each disk, in image pixels.
         centre: (row, column) of the given image; of one that is too large to be looked at in one piece, the part around
@@ -137,7 +140,7 @@ LINK: dict[str, tuple[str, Callable, Callable]] = {
     "p": ("pool_size", _written, _pool_size),
     "tolerance": ("tolerance", "{:g}".format, _tolerance),
     "controls": ("controls", lambda on: "yes" if on else "no", lambda text: _one_of(("yes", "no"))(text) == "yes"),
-    "change": ("change", str, _one_of(LOCAL_CHANGES)),
+    "change": ("change", str, _one_of(CHANGES_OFFERED)),
     "place": ("place", str, _one_of(PLACES)),
     "region": ("dabs", lambda dabs: "_".join(f"{y}.{x}.{r}" for y, x, r in dabs), _dabs),
 }

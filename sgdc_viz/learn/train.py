@@ -379,8 +379,9 @@ def _accelerator(mixed_precision: str, cpu: bool, guided: bool):
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
+    # They are one per process: let a second fit choose another precision, and another device if no others wait.
+    AcceleratorState._reset_state(reset_partial_state=not several_processes())
     processes(cpu)
-    AcceleratorState._reset_state()  # it is one per process: let a second fit choose another precision
     # Arms other than "structure" leave the guidance path without a gradient.
     unused = DistributedDataParallelKwargs(find_unused_parameters=not guided)
     accelerator = Accelerator(mixed_precision=mixed_precision, cpu=cpu, kwargs_handlers=[unused])

@@ -78,10 +78,10 @@ def region(
     for name, r in regions.items():
         shape = Outline(name, outlines_of(r.mask), "region")
         rows.append((
-            # never zoomed: the region to compare with may lie far away
+            # neither is ever zoomed: the region to compare with may lie far away
             Picture(_lit(image, r.mask), f"Where it acted, {name}: {int(r.mask.sum())} pixels.", outlines=(shape,)),
             Picture(changes[name], f"{name}: the probability changes by {number(moved[name], 2)} on average over the "
-                    "image, without sign.", scale, **common),
+                    "image, without sign.", scale),
         ))  # fmt: skip
     message = _message(regions, moved, what)
     strip = [_chart("Over the whole image", "mean |change of probability|", moved, regions)]

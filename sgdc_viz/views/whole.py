@@ -80,7 +80,7 @@ def whole(
         name: of that network.
         truth: object numbers (or a binary mask) [H, W]; None where nobody knows it.
         metrics: of the mask against the truth, as `sgdc_viz.learn.metrics.evaluate_masks` gives them.
-        part: (y0, x0, y1, x1), what the other pictures show; None where they show everything.
+        part: (y0, x0, y1, x1), what the other pictures show; None where they can show all of it.
 
     Raises:
         ValueError: a mask or a truth of another size than the image.
@@ -105,8 +105,8 @@ def whole(
 
     found, told = _found(mask, objects, name, metrics, truth)
     size = f"{width} × {height} pixels"
-    where = f"rows {part[0]}–{part[2] - 1}, columns {part[1]}–{part[3] - 1}" if part else "everything"
-    shown = f"The other pictures show {where}."
+    where = f"rows {part[0]}–{part[2] - 1}, columns {part[1]}–{part[3] - 1}" if part else "all of it"
+    shown = f"The other pictures {'show' if part else 'can show'} {where}."
     scale = f"The image has {size}; drawn here is one pixel for {stride} × {stride} of them." if stride > 1 else (
         f"The image has {size}.")  # fmt: skip
     if left_out:
@@ -122,7 +122,9 @@ def whole(
     lines = ["click the picture to see another part" if part else "the image is small enough to be seen whole"]
     cells = {"found": Words(_words(mask, objects, metrics, truth)), "shown": Words((size, *where.split(", "), *lines))}
     if part and mask is not None:
-        cells = {"close": _close(image, part, drawn, where), **cells}
+        close, too_many = _close(image, part, drawn, where)
+        cells = {"close": close, **cells}
+        summary += f" The {too_many} smallest outlines are left out of the close picture." * (too_many > 0)
     return Figure(
         name="whole",
         title="The whole image",
@@ -139,16 +141,17 @@ def whole(
     )  # fmt: skip
 
 
-def _close(image: np.ndarray, part: tuple[int, int, int, int], drawn: dict, where: str) -> Picture:
-    """The part as it was given, with its outlines. drawn: style -> (label, map [H, W])."""
+def _close(image: np.ndarray, part: tuple[int, int, int, int], drawn: dict, where: str) -> tuple[Picture, int]:
+    """The part as it was given, and how many of its smallest outlines are too many. drawn: style -> (label, map)."""
     y0, x0, y1, x1 = part
     pixels, stride = _light(image[y0:y1, x0:x1], 1)
-    outlines = tuple(
-        Outline(label, tuple(c + (y0, x0) for c in simple_outlines(map_[y0:y1, x0:x1], 1, POINTS // 4)[0]), style)
-        for style, (label, map_) in drawn.items()
-    )
-    return Picture(pixels, f"The part at {where}, closely.", stride=stride, origin=(y0, x0), outlines=outlines,
-                   window=part)  # fmt: skip
+    outlines, left_out = [], 0
+    for style, (label, map_) in drawn.items():
+        curves, dropped = simple_outlines(map_[y0:y1, x0:x1], 1, POINTS // len(drawn))
+        outlines.append(Outline(label, tuple(curve + (y0, x0) for curve in curves), style))
+        left_out += dropped
+    alt = f"The part at {where}, closely."
+    return Picture(pixels, alt, stride=stride, origin=(y0, x0), outlines=tuple(outlines), window=part), left_out
 
 
 def _frame(part: tuple[int, int, int, int], side: int) -> tuple[Box, Box]:

@@ -220,7 +220,8 @@ def _numbers(answer: Any, names: str, count: int) -> tuple[float, ...]:
 
 
 def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
+    plain = value.item() if isinstance(value, np.generic) else value  # 2.5, where NumPy 2 writes np.float64(2.5)
+    text = " ".join(repr(plain).split())
     return text if len(text) < 40 else text[:37] + "..."
 
 
