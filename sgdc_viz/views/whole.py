@@ -147,7 +147,7 @@ def _close(image: np.ndarray, part: tuple[int, int, int, int], drawn: dict, wher
     pixels, stride = _light(image[y0:y1, x0:x1], 1)
     outlines, left_out = [], 0
     for style, (label, map_) in drawn.items():
-        curves, dropped = simple_outlines(map_[y0:y1, x0:x1], 1, POINTS // len(drawn))
+        curves, dropped = simple_outlines(map_[y0:y1, x0:x1], 1, POINTS // 2 // len(drawn))
         outlines.append(Outline(label, tuple(curve + (y0, x0) for curve in curves), style))
         left_out += dropped
     alt = f"The part at {where}, closely."
