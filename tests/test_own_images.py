@@ -212,7 +212,7 @@ def test_a_header_that_claims_60000_pixels_a_side_is_refused_from_the_header(kin
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"patient,age\n", "is not a PNG, JPEG, TIFF or BMP image, whatever its name says"),
+        (b"patient,age\n", "is not a PNG, JPEG, TIFF or BMP image, going by its bytes"),
         (lambda: encode(picture(90, 90))[:5000], "damaged or incomplete"),
         (lambda: encode(picture(90, 90), "JPEG")[:900], "damaged or incomplete"),
         (lambda: tiff(np.where(GREY > 9, np.nan, 0.5).astype(np.float32)), "not finite"),

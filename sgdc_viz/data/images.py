@@ -295,7 +295,7 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
     if data.startswith((b"\x89PNG", b"\xff\xd8", b"BM")):
         raise ValueError(f"{name!r} is damaged at its very beginning; copy or download it again.")
     if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        raise ValueError(f"{name!r} is not a PNG, JPEG, TIFF or BMP image, whatever its name says.")
+        raise ValueError(f"{name!r} is not a PNG, JPEG, TIFF or BMP image, going by its bytes: save it as one of them.")
     import tifffile
 
     try:

@@ -117,14 +117,15 @@ class Page:
     def _controls(self, visit: Visit, pair: Pair) -> dict:
         """The controls, and the note, for another image or other networks."""
         view, (height, width) = visit.view, pair.image.shape[:2]
+        part = "of the part " if pair.place.part else ""
         told = "".join(f" <strong>{escape(line)}</strong>" for line in visit.said)
         note = gallery.note(view.image, view.family, pair)
         return {
             self.sample: gr.update(choices=gallery.images(visit.images), value=view.image),
             self.networks: gr.update(choices=gallery.offers(view.image, visit.networks), value=view.family),
             self.versus: gr.update(choices=gallery.comparisons(view.family), value=view.versus),
-            self.y: gr.update(value=view.y, label=f"Row y (0–{height - 1})"),
-            self.x: gr.update(value=view.x, label=f"Column x (0–{width - 1})"),
+            self.y: gr.update(value=view.y, label=f"Row y {part}(0–{height - 1})"),
+            self.x: gr.update(value=view.x, label=f"Column x {part}(0–{width - 1})"),
             self.note: note.replace("</p>", f"{told}</p>"),
             self.channel: gr.update(choices=channels(pair), value=AUTOMATIC if view.channel is None else view.channel),
             self.tolerance: gr.update(value=view.tolerance, visible=pair.truth is not None),

@@ -231,7 +231,7 @@ def plot_svg(plot: Plot, wide: int = WIDE) -> str:
     names = []  # on top of the lines
     for value, name, css in _uprights(plot):
         u = float(place(value, y0)[0])
-        side, du = ("start", 3) if u < 0.7 * wide else ("end", -3)
+        side, du = ("start", 6) if u < 0.7 * wide else ("end", -6)
         parts.append(f'<path class="{css}" d="M{u:.1f} {TOP}V{bottom}"/>')
         names.append(_text(u + du, TOP + 8, name, side, "sg-name"))
     if plot.level and y0 <= 0 <= y1:
