@@ -173,6 +173,11 @@ def _draw(told: dict[str, list[Point]], path: Path) -> None:
         ax.set_xticks([p.size for p in one], [str(p.size) for p in one])
         ax.minorticks_off()
         ax.legend(frameon=False)
+    streamed = [p.size for p in told["stream"]]
+    kept = [n * 3 * IMAGE**2 / 2**20 for n in streamed]
+    axes[1, 1].plot(streamed, kept, ":", color="#808080", label="if all images were kept")
+    axes[1, 1].set_yscale("symlog", linthresh=1)
+    axes[1, 1].legend(frameon=False)
     for ax in axes[:, 1]:
         ax.set_ylim(bottom=0, top=1.3 * ax.get_ylim()[1])
         ax.set_xlabel("images in the data set")
