@@ -308,8 +308,9 @@ class Page:
 
     def _yours_tab(self, view: View, pair: Pair, drawn: dict) -> None:
         gr.Markdown(
-            "Bring a picture with **Upload** above (PNG, JPEG, TIFF or BMP, up to 4096 pixels a side). It stays in "
-            "this computer's memory and is forgotten. **Not a medical device.**",
+            "Bring a picture with **Upload** above (PNG, JPEG, TIFF or BMP, up to 4096 pixels a side). Of a large "
+            "one a part is shown; **Segment** then goes over all of it. It stays in this computer's memory and is "
+            "forgotten. **Not a medical device.**",
             elem_id="sg-yours",
         )
         with gr.Row(elem_classes="sg-row-of-controls"):
