@@ -141,8 +141,8 @@ def evaluate(
     from sgdc_viz.learn.metrics import LEAST_IMAGES
 
     _set_threads(threads)
-    if json_file is not None and json_file.is_dir():
-        raise ValueError(f"--json {str(json_file)!r} is a folder: give the name of a file, such as report.json.")
+    if json_file is not None:
+        _refuse_folder(json_file, "--json", "report.json")
     model = load_pretrained(checkpoint)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     samples = _open(data, root, None if split == "all" else split, told)
@@ -205,8 +205,7 @@ def live(
     """For maintainers: a paired training on drawn pictures, for the page's tab Train to open with."""
     from sgdc_viz.learn.live import keep, train_live
 
-    if out.is_dir():
-        raise ValueError(f"--out {str(out)!r} is a folder: give the name of a file, such as assets/training.json.")
+    _refuse_folder(out, "--out", "assets/training.json")
     for snapshot in train_live(seed, None, steps, every=10):
         print(f"step {snapshot.steps} of {steps}", file=sys.stderr)
     keep(snapshot, out)
@@ -269,6 +268,7 @@ def predict(
 
     from sgdc_viz.data import load_image
     from sgdc_viz.data.folders import MAX_SIDE
+    from sgdc_viz.explore.results import png
     from sgdc_viz.learn import load_pretrained, predict_mask
     from sgdc_viz.learn.checkpoints import write_whole
 
@@ -289,8 +289,8 @@ def predict(
         mask = predict_mask(model, image)
         overlay = (mark_boundaries(image, mask.astype(int), color=(1, 0.85, 0), mode="thick") * 255).astype(np.uint8)
         saved = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
-        write_whole(out / f"{path.stem}_mask.png", _png(saved))
-        write_whole(out / f"{path.stem}_overlay.png", _png(overlay))
+        write_whole(out / f"{path.stem}_mask.png", png(saved))
+        write_whole(out / f"{path.stem}_overlay.png", png(overlay))
         print(f"{path.name}: {(mask > 0).mean():.1%} of the pixels are foreground")
     print(f"wrote {2 * len(images)} files to {out}")
 
@@ -612,6 +612,12 @@ def _refuse_file(folder: Path, option: str = "--out") -> None:
         raise ValueError(f"{option} {str(folder)!r} is a file: give the name of a folder.")
 
 
+def _refuse_folder(file: Path, option: str, such_as: str) -> None:
+    """Before hours of work, not after."""
+    if file.is_dir():
+        raise ValueError(f"{option} {str(file)!r} is a folder: give the name of a file, such as {such_as}.")
+
+
 def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
     """Masks go beside masks, but not over what was given, nor over a truth that lies beside its image."""
     if len(os.fsencode(target.name)) > 255 - len(".12345678.part"):  # what file systems take, less a draft's ending
@@ -642,16 +648,6 @@ def _libraries_silent() -> Iterator[None]:
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
-
-
-def _png(pixels) -> bytes:
-    import io
-
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _steps(text: str) -> tuple[int, ...]:

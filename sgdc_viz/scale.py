@@ -7,6 +7,7 @@ Time is the best of some repeats, memory the highest that the process reached ab
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,8 +134,6 @@ def _measure(size: int, run: Callable[[], object], repeats: int = 3) -> Point:
 
 def _memory() -> int:
     """The most bytes that this process ever held."""
-    import sys
-
     if sys.platform == "win32":
         import psutil
 

@@ -6,6 +6,7 @@ works, with the pixels given here, or it is refused in one sentence that holds t
 
 from __future__ import annotations
 
+import builtins
 import io
 import os
 import pickle
@@ -15,6 +16,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -38,6 +40,17 @@ class Canary:
 
     def __reduce__(self):
         return exec, (f"import builtins; builtins.{CANARY} = True",)
+
+
+@contextmanager
+def all_quiet(capfd):
+    """No warning, no line on stderr (libraries in C write there, too), no pickle run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=ResourceWarning)
+        yield
+    assert not hasattr(builtins, CANARY), "a pickle was loaded"
+    assert capfd.readouterr().err == ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -40,6 +41,21 @@ def gpu():
 
     kinds = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     return next((torch.device(kind) for kind, there in kinds.items() if there()), None)
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command, in this process."""
+    from sgdc_viz import cli
+
+    code = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["sgdc", *map(str, arguments)])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+    told = capsys.readouterr()
+    return code, told.out, told.err
 
 
 def features(batch=1, dim=8, height=9, width=11, seed=1) -> tuple:

@@ -7,7 +7,6 @@ for all of those tests together; SGDC_SEED draws other damage. What campaigns fo
 
 from __future__ import annotations
 
-import builtins
 import io
 import os
 import re
@@ -24,7 +23,6 @@ import bad_files
 import numpy as np
 import pytest
 from bad_files import (
-    CANARY,
     DISC,
     IMAGES,
     IS_ROOT,
@@ -34,6 +32,7 @@ from bad_files import (
     POSIX,
     RGB,
     ROOTS,
+    all_quiet,
     conic_zip,
     encode,
     half,
@@ -43,11 +42,11 @@ from bad_files import (
     tiff,
     zipped,
 )
+from conftest import run
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 from PIL import Image
-from test_cli import run
 
 from sgdc_viz.data import load_image, load_mask, open_dataset
 from sgdc_viz.data.images import exif_orientation, load_labels, load_mask_values, read_truth
@@ -74,12 +73,8 @@ def check_sentence(error: BaseException, words: str, name: str) -> None:
 @pytest.fixture(autouse=True)
 def quiet(tmp_path, capfd):
     """No warning, no line on stderr (libraries in C write there, too), no pickle run, nothing left behind."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=ResourceWarning)
+    with all_quiet(capfd):
         yield
-    assert not hasattr(builtins, CANARY), "a pickle was loaded"
-    assert capfd.readouterr().err == ""
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

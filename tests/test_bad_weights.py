@@ -7,7 +7,6 @@ every door. The last tests damage a good file at random; SGDC_FUZZ_SECONDS=600 m
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
 import os
@@ -15,17 +14,16 @@ import pickle
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from bad_files import CANARY, LINUX, POSIX, Canary, chunk, encode, npy, zipped
+from bad_files import LINUX, POSIX, Canary, all_quiet, chunk, encode, npy, zipped
+from conftest import run
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 from test_bad_files import a_value_or_a_sentence, campaign, damaged, listing
-from test_cli import run
 
 from sgdc_viz.demo import actions, gallery
 from sgdc_viz.demo.view import View
@@ -184,12 +182,8 @@ REMEDIES = (
 @pytest.fixture(autouse=True)
 def quiet(capfd):
     """No warning, nothing written to stderr, no pickle run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", category=ResourceWarning)
+    with all_quiet(capfd):
         yield
-    assert not hasattr(builtins, CANARY), "a pickle was loaded"
-    assert capfd.readouterr().err == ""
 
 
 def check_sentence(error: Exception, words: str, name: str) -> None:

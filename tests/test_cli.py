@@ -7,26 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import run
 from PIL import Image
 
-from sgdc_viz import cli
 from sgdc_viz.data import DATASETS, open_dataset
 from sgdc_viz.data.samples import examples
 from sgdc_viz.learn import load_checkpoint, load_pretrained
 from sgdc_viz.nn import ALL_KERNEL_SOURCES
-
-
-def run(capsys, *arguments):
-    """(exit code, stdout, stderr) of a command, in this process."""
-    code = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["sgdc", *map(str, arguments)])
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-    told = capsys.readouterr()
-    return code, told.out, told.err
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from conftest import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sgdc_viz import cli
 from sgdc_viz.data import open_dataset
 from sgdc_viz.data.download import PIECE, RECORD, SOURCES, WORKSHOP, RemoteFile, Source, download
 
@@ -712,17 +712,7 @@ def command(server, monkeypatch, capsys):
         download, "__kwdefaults__", {**download.__kwdefaults__, "plain_http": HERE, "pause": 0.0, "timeout": 0.3}
     )
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["sgdc", "download", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
+    return partial(run, capsys, "download")
 
 
 def test_command(server, command, tmp_path):

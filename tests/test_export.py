@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 import zlib
 from dataclasses import replace
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as made_arrays
 
-from sgdc_viz import cli
 from sgdc_viz.export import PICTURES, Shown, build_page, export_page, load_pictures
 from sgdc_viz.export.outline import normals_everywhere
 from sgdc_viz.export.stored import STEP, TOLERANCE, Array, check, pack, stored_network
@@ -98,13 +97,13 @@ def test_packed_numbers_come_back_within_half_a_step(values, step):
 
 def test_what_is_stored_makes_the_networks_own_numbers_at_every_pixel(pictures):
     pair = pictures["synthetic-nuclei"].pair
-    for name, run in pair.runs.items():
+    for name, recorded in pair.runs.items():
         arrays, error = stored_network(pair, name)
         assert 0 < error < TOLERANCE / 4
-        share = run.pool_size or 1
+        share = recorded.pool_size or 1
         assert arrays["context"].values.shape == (24, 64 // share, 64 // share)  # pooled: once for each block
-        kernels = run.recording[f"{run.block}.kernels"][0].numpy()
-        seen = {tap: run.recording[f"{run.block}.{tap}"][0].numpy()
+        kernels = recorded.recording[f"{recorded.block}.kernels"][0].numpy()
+        seen = {tap: recorded.recording[f"{recorded.block}.{tap}"][0].numpy()
                 for tap in ("gate_static", "gate_dynamic", "dynamic_out")} | {"kernels": kernels}  # fmt: skip
         assert check(arrays, seen, share) == pytest.approx(error)
         for part in ("context", "weights", "bias", "value"):
@@ -135,18 +134,6 @@ def test_two_exports_are_equal_and_leave_other_files_alone(tmp_path):
     first, second = (page.read_bytes() for page in pages)
     assert first == second and first.startswith(b"<!doctype html>")
     assert other.read_text() == "mine" and sorted(p.name for p in other.parent.iterdir()) == ["index.html", "notes.txt"]
-
-
-def run(capsys, *arguments):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["sgdc", *map(str, arguments)])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-    told = capsys.readouterr()
-    return code, told.out, told.err
 
 
 def test_the_command(capsys, tmp_path, monkeypatch, tiny):

@@ -80,6 +80,24 @@ def work(out):
     assert not failed
 
 
+class Unbuffered:
+    """For `os.fdopen`: a file whose every `write`, told by a subclass, reaches the system at once."""
+
+    fdopen = staticmethod(os.fdopen)
+
+    def __init__(self, handle, mode):
+        self.file = self.fdopen(handle, mode, buffering=0)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
 def deadly(task, out, point, count=None):
     """Do `task(out)`, and be killed at one of the points that a write of a file passes; `count` learns how many."""
     passed = 0
@@ -99,25 +117,13 @@ def deadly(task, out, point, count=None):
 
         return called
 
-    class File:
-        def __init__(self, handle, mode):
-            self.file = real(handle, mode, buffering=0)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
+    class InThreeParts(Unbuffered):
         def write(self, data):
             for part in (data[:1], data[1 : len(data) // 2], data[len(data) // 2 :]):
                 assert self.file.write(part) == len(part)
                 at_point()
 
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    real, os.fdopen = os.fdopen, File
+    os.fdopen = InThreeParts
     checkpoints.tempfile.mkstemp = around(checkpoints.tempfile.mkstemp)
     os.fsync, os.chmod, os.replace = around(os.fsync), around(os.chmod), around(os.replace)
     task(out)
@@ -376,29 +382,17 @@ class SimulatedDisk:
     """Files written by `checkpoints` in `folder` may take `size` bytes together; what no longer fits is cut off."""
 
     def __init__(self, folder, patch):
-        self.folder, self.size, real = folder, None, os.fdopen
+        self.folder, self.size = folder, None
         disk = self
 
-        class File:
-            def __init__(self, handle, mode):
-                self.file = real(handle, mode, buffering=0)
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *_):
-                self.file.close()
-
+        class CutOff(Unbuffered):
             def write(self, data):
                 room = len(data) if disk.size is None else max(0, disk.size - disk.used())
                 self.file.write(data[:room])
                 if room < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-            def __getattr__(self, name):
-                return getattr(self.file, name)
-
-        patch.setattr(os, "fdopen", File)
+        patch.setattr(os, "fdopen", CutOff)
 
     def used(self):
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())

@@ -258,8 +258,7 @@ def _header(data: bytes, name: str, most_bytes: int) -> dict:
         raise ValueError(
             f"{name!r} is not a .safetensors file: other formats can run code when loaded and are not opened; {remedy}"
         )
-    # torch.save's zip, and a bare pickle; the length of a safetensors header may begin so too, but { comes after it
-    if data[8:9] != b"{" and data[:1] in (b"P", b"\x80"):
+    if checkpoints.is_pickle(data):
         raise ValueError(
             f"{name!r} is a pickle, whatever its name says: pickles can run code when loaded and are not opened; "
             f"{remedy}"
@@ -303,14 +302,9 @@ def _settings(metadata: dict, name: str) -> tuple[SGDCNetConfig, dict]:
         )
     try:
         newer = int(metadata["format_version"]) > checkpoints.FORMAT_VERSION
-        described = {key: json.loads(metadata.get(key, "{}")) for key in ("config", "data", "metrics", "training")}
-        if not all(isinstance(value, dict) for value in described.values()):
-            raise ValueError("they are no tables")
+        described = checkpoints.described_in(metadata, MOST_SIDE)
         if not newer:
             config = SGDCNetConfig.from_dict(described.pop("config"))
-        longest_side = described["data"].get("longest_side")
-        if longest_side is not None and not (type(longest_side) is int and 1 <= longest_side <= MOST_SIDE):
-            raise ValueError(f"longest_side={longest_side!r} must be a whole number from 1 to {MOST_SIDE}, or None")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f"{name!r} has settings that cannot be read ({first_line(error)}): save it again with save_checkpoint."

@@ -225,17 +225,18 @@ def results_zip(
 
 def mask_png(mask: np.ndarray) -> bytes:
     """bool [H, W] -> PNG of 0 and 255."""
-    return _png(Image.fromarray(mask.astype(np.uint8) * 255))
+    return png(mask.astype(np.uint8) * 255)
 
 
 def probability_png(probability: np.ndarray) -> bytes:
     """float [H, W], 0..1 -> PNG of 16 bits, 0..65535."""
-    return _png(Image.fromarray(np.rint(probability.astype(np.float32) * 65535).astype(np.uint16)))
+    return png(np.rint(probability.astype(np.float32) * 65535).astype(np.uint16))
 
 
-def _png(image: Image.Image) -> bytes:
+def png(pixels: np.ndarray) -> bytes:
+    """uint8 or uint16 [H, W], or uint8 [H, W, 3] -> PNG with the same numbers."""
     file = io.BytesIO()
-    image.save(file, "PNG", compress_level=6)
+    Image.fromarray(pixels).save(file, "PNG", compress_level=6)
     return file.getvalue()
 
 

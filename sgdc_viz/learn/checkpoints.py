@@ -98,6 +98,27 @@ def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
+def is_pickle(start: bytes) -> bool:
+    """From the first 9 bytes of a file or more, without opening it: torch.save's zip, or a bare pickle."""
+    # the length of a safetensors header may begin so too, but { comes after it
+    return start[8:9] != b"{" and start[:1] in (b"P", b"\x80")
+
+
+def described_in(metadata: Mapping[str, str], most_side: int = MOST_SIDE) -> dict[str, dict]:
+    """The tables "config", "data", "metrics" and "training" that `save_checkpoint` wrote into a header.
+
+    Raises:
+        Any error for what is no table, ValueError for a longest_side that is no whole number up to `most_side`.
+    """
+    described = {key: json.loads(metadata.get(key, "{}")) for key in ("config", "data", "metrics", "training")}
+    if not all(isinstance(value, dict) for value in described.values()):
+        raise ValueError("they are no tables")
+    side = described["data"].get("longest_side")
+    if side is not None and not (type(side) is int and 1 <= side <= most_side):
+        raise ValueError(f"longest_side={side!r} must be a whole number from 1 to {most_side}, or None")
+    return described
+
+
 def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file.
 
@@ -121,8 +142,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
             start = file.read(9)
     except OSError as error:
         raise ValueError(f"{str(path)!r} cannot be read ({error.strerror}): check its permissions.") from error
-    # torch.save's zip, and a bare pickle; the length of a safetensors header may begin so too, but { comes after it
-    if start[8:] != b"{" and start[:1] in (b"P", b"\x80"):
+    if is_pickle(start):
         raise ValueError(
             f"{str(path)!r} is a pickle, whatever its name says: pickles can run code when loaded and are not opened. "
             "Save the weights with sgdc_viz.learn.save_checkpoint."
@@ -195,13 +215,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> SGD
     if newer:
         raise ValueError(f"{str(path)!r} was written by a newer sgdc_viz ({metadata.get('sgdc_viz')}): update yours.")
     try:
-        described = {key: json.loads(metadata.get(key, "{}")) for key in ("config", "data", "metrics", "training")}
-        if not all(isinstance(value, dict) for value in described.values()):
-            raise ValueError("they are no tables")
+        described = described_in(metadata)
         config = SGDCNetConfig.from_dict(described.pop("config"))
-        side = described["data"].get("longest_side")
-        if side is not None and not (type(side) is int and 1 <= side <= MOST_SIDE):
-            raise ValueError(f"longest_side={side!r} must be a whole number from 1 to {MOST_SIDE}, or None")
         with torch.device("meta"):  # only thought of: settings may ask for more memory than there is
             _check_names(SGDCNet(config), tensors, path)
         model = SGDCNet(config)
@@ -230,7 +245,7 @@ def _check_names(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> N
 
 
 def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> None:
-    _check_names(model, tensors, path)
+    """Names and shapes are those of the model: whoever calls this has checked them before making it."""
     for name, value in model.state_dict().items():
         if tensors[name].dtype not in (FLOATS if value.is_floating_point() else INTEGERS):
             raise ValueError(

@@ -582,8 +582,8 @@ def _draw(ax, cell: Cell) -> None:
     ax.imshow(pixels, extent=(x0, x1, y1, y0), interpolation="nearest")
     for outline in cell.outlines:
         colour, dashes = LINE_STYLES[outline.style]
+        width = 0.45 if outline.fine else 0.9
         for curve in outline.curves:
-            width = 0.45 if outline.fine else 0.9
             ax.plot(curve[:, 1], curve[:, 0], color="black", linewidth=2 * width)
             ax.plot(curve[:, 1], curve[:, 0], color=colour, linewidth=width, linestyle=dashes)
     for strokes in cell.strokes:

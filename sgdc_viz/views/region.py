@@ -72,8 +72,6 @@ def region(
     flipped = {name: int(((r.after > 0.5) != (r.before > 0.5)).sum()) for name, r in regions.items()}
     inside = {name: _share_inside(changes[name], r.mask) for name, r in regions.items()}
     scale = change_scale(f"change of probability, {what}", *changes.values())
-    lines = true_outline(truth)
-    common = dict(linked=True, window=window)
     rows = []
     for name, r in regions.items():
         shape = Outline(name, outlines_of(r.mask), "region")
@@ -112,7 +110,8 @@ def region(
         rows=tuple(regions),
         columns=(Column("Where it acts"), Column("Change of the probability", scale)),
         cells=tuple(rows),
-        lead=Picture(image, "The image as the network saw it.", outlines=lines, **common),
+        lead=Picture(image, "The image as the network saw it.", outlines=true_outline(truth), linked=True,
+                     window=window),
         legend=(("region", "border of the region"), truth_key(truth)),
         strip=tuple(strip),
         faithfulness=faithfulness,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -93,13 +94,8 @@ def whole(
     pixels, stride = _light(image, stride)
     drawn = {style: (label, map_) for style, label, map_ in (
         ("prediction", f"{name} mask", mask), ("truth", "true outline", truth)) if map_ is not None}  # fmt: skip
-    outlines, left_out = [], 0
-    for style, (label, map_) in drawn.items():
-        curves, dropped = simple_outlines(map_, stride, POINTS // len(drawn))
-        sides = [float(np.ptp(curve, axis=0).max()) for curve in curves]
-        fine = bool(sides) and float(np.median(sides)) < SMALL * max(height, width)
-        outlines.append(Outline(label, curves, style, fine))
-        left_out += dropped
+    outlines, left_out = _outlines(drawn, stride, POINTS)
+    outlines = tuple(replace(o, fine=_small(o.curves, SMALL * max(height, width))) for o in outlines)
     part = None if part == (0, 0, height, width) else part
     boxes = () if part is None else _frame(part, max(height, width))
 
@@ -134,8 +130,7 @@ def whole(
         rows=tuple(cells),
         columns=(Column(""),),
         cells=tuple((cell,) for cell in cells.values()),
-        lead=Picture(pixels, alt, stride=stride, outlines=tuple(outlines), boxes=boxes,
-                     window=(0, 0, height, width)),
+        lead=Picture(pixels, alt, stride=stride, outlines=outlines, boxes=boxes, window=(0, 0, height, width)),
         legend=tuple(legend),
         data=(("part", " ".join(map(str, part)) if part else ""),),
     )  # fmt: skip
@@ -145,13 +140,23 @@ def _close(image: np.ndarray, part: tuple[int, int, int, int], drawn: dict, wher
     """The part as it was given, and how many of its smallest outlines are too many. drawn: style -> (label, map)."""
     y0, x0, y1, x1 = part
     pixels, stride = _light(image[y0:y1, x0:x1], 1)
-    outlines, left_out = [], 0
-    for style, (label, map_) in drawn.items():
-        curves, dropped = simple_outlines(map_[y0:y1, x0:x1], 1, POINTS // 2 // len(drawn))
-        outlines.append(Outline(label, tuple(curve + (y0, x0) for curve in curves), style))
-        left_out += dropped
+    cut = {style: (label, map_[y0:y1, x0:x1]) for style, (label, map_) in drawn.items()}
+    outlines, left_out = _outlines(cut, 1, POINTS // 2)
+    outlines = tuple(replace(o, curves=tuple(curve + (y0, x0) for curve in o.curves)) for o in outlines)
     alt = f"The part at {where}, closely."
-    return Picture(pixels, alt, stride=stride, origin=(y0, x0), outlines=tuple(outlines), window=part), left_out
+    return Picture(pixels, alt, stride=stride, origin=(y0, x0), outlines=outlines, window=part), left_out
+
+
+def _outlines(drawn: dict, stride: int, points: int) -> tuple[tuple[Outline, ...], int]:
+    """`simple_outlines` of each map, which share the points, and how many were dropped. drawn: style -> (label, map)"""
+    found = {style: simple_outlines(map_, stride, points // len(drawn)) for style, (_, map_) in drawn.items()}
+    outlines = tuple(Outline(drawn[style][0], curves, style) for style, (curves, _) in found.items())
+    return outlines, sum(dropped for _, dropped in found.values())
+
+
+def _small(curves: tuple[np.ndarray, ...], side: float) -> bool:
+    """Whether the median of what these curves go around is shorter than `side`."""
+    return bool(curves) and float(np.median([np.ptp(curve, axis=0).max() for curve in curves])) < side
 
 
 def _frame(part: tuple[int, int, int, int], side: int) -> tuple[Box, Box]:
