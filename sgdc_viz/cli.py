@@ -101,7 +101,7 @@ def train(
     from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
     _set_threads(threads)
-    _refuse_file(out)
+    _check_folder(out)
     kept = _steps(keep)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     training, validation = (_open(data, root, split, told, seed) for split in ("train", "val"))
@@ -142,7 +142,7 @@ def evaluate(
 
     _set_threads(threads)
     if json_file is not None:
-        _refuse_folder(json_file, "--json", "report.json")
+        _check_file(json_file, "--json", "report.json")
     model = load_pretrained(checkpoint)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     samples = _open(data, root, None if split == "all" else split, told)
@@ -205,7 +205,7 @@ def live(
     """For maintainers: a paired training on drawn pictures, for the page's tab Train to open with."""
     from sgdc_viz.learn.live import keep, train_live
 
-    _refuse_folder(out, "--out", "assets/training.json")
+    _check_file(out, "--out", "assets/training.json")
     for snapshot in train_live(seed, None, steps, every=10):
         print(f"step {snapshot.steps} of {steps}", file=sys.stderr)
     keep(snapshot, out)
@@ -273,7 +273,7 @@ def predict(
     from sgdc_viz.learn.checkpoints import write_whole
 
     _set_threads(threads)
-    _refuse_file(out)
+    _check_folder(out)
     stems = [path.stem for path in images]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
@@ -309,7 +309,7 @@ def bench(
     from sgdc_viz.bench import bench as run
 
     if plots is not None:
-        _refuse_file(plots, "--plots")
+        _check_folder(plots, "--plots")
     run(quick=quick)
     if page:
         from sgdc_viz.demo.bench import bench_page
@@ -345,7 +345,7 @@ def look(
     from sgdc_viz.learn.checkpoints import write_whole
 
     _set_threads(threads)
-    _refuse_file(out)
+    _check_folder(out)
     if zoom < 1:
         raise ValueError(f"--zoom {zoom} must be 1 (the whole image) or more.")
     if image in [e.key for e in examples()]:
@@ -391,7 +391,7 @@ def export(
     from sgdc_viz.export import export_page
 
     _set_threads(threads)
-    _refuse_file(folder, "DIR")
+    _check_folder(folder, "DIR")
     print("running the networks on the page's pictures takes about half a minute ...", flush=True)
     page = export_page(folder)
     print(f"wrote {page}, {page.stat().st_size / 1e6:.1f} MB, all in this one file")
@@ -450,8 +450,8 @@ def experiment(
     chosen = grid.tiny(grid.EXPERIMENTS[name]) if rehearse else grid.EXPERIMENTS[name]
     folder = Path("runs") / (f"{name}-rehearsal" if rehearse else name)
     out, work = out or folder / "results", work or folder
-    _refuse_file(out)
-    _refuse_file(work, "--work")
+    _check_folder(out)
+    _check_folder(work, "--work")
     for option, number in (("--jobs", jobs), ("--threads", threads)):
         if number is not None and number < 1:
             raise ValueError(f"{option} {number} must be 1 or more.")
@@ -607,15 +607,21 @@ def _open(data: str, root: Path | None, split: str | None, told: dict, seed: int
     return open_dataset(data, root, split, seed, **options)
 
 
-def _refuse_file(folder: Path, option: str = "--out") -> None:
+def _check_folder(folder: Path, option: str = "--out") -> None:
+    """Before hours of work, not after."""
+    from sgdc_viz.learn.checkpoints import check_writable
+
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{option} {str(folder)!r} is a file: give the name of a folder.")
+    check_writable(folder)
 
 
-def _refuse_folder(file: Path, option: str, such_as: str) -> None:
-    """Before hours of work, not after."""
+def _check_file(file: Path, option: str, such_as: str) -> None:
+    from sgdc_viz.learn.checkpoints import check_writable
+
     if file.is_dir():
         raise ValueError(f"{option} {str(file)!r} is a folder: give the name of a file, such as {such_as}.")
+    check_writable(file.parent)
 
 
 def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
@@ -701,5 +707,8 @@ def main() -> None:
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = str(error)
+        if isinstance(error, OSError) and error.filename is not None:  # the system's own, "[Errno 13] ..."
+            told = f"{str(error.filename)!r}: {error.strerror}; check its name and its permissions."
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)

@@ -12,11 +12,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 import tracemalloc
 import warnings
 import zipfile
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import bad_files
@@ -52,6 +54,8 @@ from sgdc_viz.data import load_image, load_mask, open_dataset
 from sgdc_viz.data.images import exif_orientation, load_labels, load_mask_values, read_truth
 from sgdc_viz.demo import actions, gallery
 from sgdc_viz.demo.view import View
+from sgdc_viz.learn import fit
+from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
 
 def listing(folder: Path) -> list[str]:
@@ -139,20 +143,70 @@ def test_colours_get_numbers_unless_they_are_to_be_classes():
         load_labels(encode(RGB), colours=False)
 
 
-@pytest.mark.skipif(not POSIX, reason="permissions of POSIX")
-def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
-    """The system administrator may read everything: there the refusal is played."""
-    path = tmp_path / "photo.png"
-    path.write_bytes(encode(RGB))
-    path.chmod(0)
+@contextmanager
+def as_nobody():
+    """The system administrator may read and write everything; nobody may not."""
     if IS_ROOT:
-        monkeypatch.setattr(Path, "read_bytes", refuse_to_open)
-    with pytest.raises(ValueError, match="photo.png' cannot be read .Permission denied.; check its name and its perm"):
-        load_image(path)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if IS_ROOT:
+            os.seteuid(0)
 
 
-def refuse_to_open(path, *_, **__):
-    raise PermissionError(13, "Permission denied", str(path))
+@pytest.fixture
+def guarded():
+    """A folder with things that may not be read or written; not under tmp_path, which nobody may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        here.chmod(0o755)
+        for data in ("whole", "a mask", "its masks", "nothing"):
+            bad_files.folder(pairs("a", "b", "c", "d"))(here / data)
+        (here / "all.zip").write_bytes(zipped(pairs("a")))
+        (here / "photo.png").write_bytes(encode(RGB))
+        (here / "full").mkdir()
+        shut = ("a mask/data/masks/b.png", "its masks/data/masks", "nothing/data", "all.zip", "photo.png", "full")
+        for path in shut:
+            (here / path).chmod(0o555 if path == "full" else 0)
+        yield here
+        for path in shut:
+            (here / path).chmod(0o700)
+
+
+@pytest.mark.skipif(not POSIX, reason="permissions of POSIX")
+def test_what_may_not_be_read_or_written_is_one_sentence(guarded, capfd, monkeypatch):
+    monkeypatch.chdir(guarded)
+    evaluate = ["evaluate", "--checkpoint", "dermoscopy-structure", "--data", "folder", "--split", "all", "--root"]
+    train = ["train", "--data", "folder", "--root", "whole/data", "--steps", "1", "--crop", "32", "--out"]
+    predict = ["predict", "--checkpoint", "dermoscopy-structure", "whole/data/images/a.png", "--out"]
+    for good in ([*evaluate, "whole/data"], [*train, "run"], [*predict, "made"]):  # imports what nobody may not, too
+        code, _, told = run(capfd, *good)
+        assert code == 0, told
+    before = listing(guarded)
+    read = "cannot be read (Permission denied); check its permissions."
+    write = "cannot write in '{}' (Permission denied): give another folder."
+    for words, sentence in {
+        (*evaluate, "a mask/data"): "cannot read 'masks/b.png' under 'a mask/data': Permission denied.",
+        (*evaluate, "its masks/data"): f"'its masks/data/masks' {read}",
+        (*evaluate, "nothing/data"): f"'nothing/data' {read}",
+        (*evaluate, "all.zip"): f"'all.zip' {read}",
+        (*evaluate, "nothing/data/more"): "'nothing/data/more': Permission denied; check its name and its permissions.",
+        (*evaluate, "whole/data", "--json", "full/r.json"): write.format("full"),
+        (*train, "full"): write.format("full"),
+        (*train, "full/run"): write.format("full/run"),
+        (*predict, "full"): write.format("full"),
+        ("export", "full/page"): write.format("full/page"),
+    }.items():
+        with as_nobody():
+            code, out, told = run(capfd, *words)
+        assert (code, out, told) == (2, "", f"error: {sentence}\n"), words
+    for read_one in (load_image, load_mask, load_labels):
+        with as_nobody(), pytest.raises(ValueError, match="photo.png' cannot be read .Permission denied.; check its n"):
+            read_one(guarded / "photo.png")
+    with as_nobody(), pytest.raises(OSError, match="cannot write in 'full'"):  # before the first step, not after it
+        fit(SGDCNet(SGDCNetConfig.compact()), open_dataset("folder", "whole/data"), out="full")
+    assert listing(guarded) == before
 
 
 def test_an_image_that_pillow_takes_for_a_bomb_is_not_called_larger_than_it_is():

@@ -271,13 +271,13 @@ class _Files:
         self.where: dict[str, tuple[Path, str | None]] = {}
         self._zips: dict[tuple[int, Path], zipfile.ZipFile] = {}
         if self.root.is_dir():
-            for folder, subfolders, files in os.walk(self.root):
-                subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX"))]
+            for folder, subfolders, files in os.walk(self.root, onerror=_unreadable):
+                subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX", "lost+found"))]
                 for file in files:
                     path = Path(folder, file)
                     self._add(path.relative_to(self.root).as_posix(), path, None)
             archives = sorted(path for path in self.root.glob("*.zip") if path.is_file())
-        elif self.root.is_file() and zipfile.is_zipfile(self.root):
+        elif self.root.is_file() and _is_zip(self.root):
             archives = [self.root]
         else:
             raise ValueError(f"root {str(root)!r} is neither a folder nor a readable zip (is the download complete?).")
@@ -332,7 +332,7 @@ class _Files:
         try:
             file = path.open("rb") if member is None else self.archive(path).open(member)
         except Exception as error:  # encrypted, packed in an unknown way, damaged, not permitted
-            raise ValueError(f"{cannot}: {error}.") from error
+            raise ValueError(f"{cannot}: {getattr(error, 'strerror', None) or error}.") from error
         with file:
             try:
                 yield file
@@ -354,6 +354,18 @@ class _Files:
         kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in self.where)
         kinds_text = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(4))
         return f"{len(self.where)} files ({kinds_text}), such as {next(iter(self))!r}"
+
+
+def _unreadable(error: OSError) -> None:
+    raise ValueError(f"{error.filename!r} cannot be read ({error.strerror}); check its permissions.") from None
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return zipfile.is_zipfile(file)
+    except OSError as error:
+        _unreadable(error)
 
 
 def _wrong_root(name: str, files: _Files, expected: str, missing: str = "") -> ValueError:

@@ -87,6 +87,20 @@ def _write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def check_writable(folder: Path) -> None:
+    """Write a file without a name where `folder` is or will be: who may not, learns it before hours of work.
+
+    Raises:
+        OSError: one sentence that names the folder.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(f"cannot write in {str(folder)!r} ({error.strerror}): give another folder.") from None
+
+
 def remove_drafts(path: Path) -> None:
     """Remove what killed processes left of `path` half-written; for those who alone write to it."""
     for draft in path.parent.glob(f"{escape(path.name)}.*.part"):

@@ -32,6 +32,7 @@ from sgdc_viz.nn import SGDCNet
 
 from .checkpoints import (
     CheckpointInfo,
+    check_writable,
     load_pretrained,
     read_safetensors,
     remove_drafts,
@@ -171,6 +172,8 @@ def fit(
             "multiple of their number."
         )
     folder = Path(out) if out is not None else None
+    if folder is not None:
+        check_writable(folder)
     keep = _check_keep(keep, config.steps, folder)
     optimizer = make_optimizer(model, config)
     step, history = 0, []
