@@ -53,19 +53,21 @@ function readProfile(picture, y, x) {
 
 /** One sentence: where the networks' masks end. */
 function crossingMessage(crossings, contourIs, isTruth) {
+  const places = crossings.map(([name, at]) => [name, at === null ? null : Math.round(10 * at.at) / 10]);
   const told = ([name, at]) =>
     at === null ? `${name} never crosses 0.5`
-    : `${name} crosses 0.5 at ${number(Math.abs(at.at), 2)} px ${at.at > 0 ? "outside" : "inside"} the ${contourIs}`;
-  const [[first, a], [second, b]] = crossings;
-  const text = `Here ${crossings.map(told).join(", ")}`;
+    : at === 0 ? `${name} crosses 0.5 on the ${contourIs}`
+    : `${name} crosses 0.5 at ${Math.abs(at).toFixed(1)} px ${at > 0 ? "outside" : "inside"} the ${contourIs}`;
+  const [[first, a], [second, b]] = places;
+  const text = `Here ${places.map(told).join(", ")}`;
   if (a === null || b === null) return `${text}.`;
-  const apart = Math.abs(b.at - a.at);
-  if (!isTruth) return `${text}: ${number(apart, 2)} px apart; which is right is not known without truth.`;
-  const ahead = Math.abs(b.at) - Math.abs(a.at);
+  const apart = Math.abs(b - a);
+  if (!isTruth) return `${text}: ${apart.toFixed(1)} px apart; which is right is not known without truth.`;
+  const ahead = Math.abs(b) - Math.abs(a);
   const { same } = FACTS.profile;
   if (apart < same) return `${text}: the same within ${same} px.`;
-  if (Math.abs(ahead) < same) return `${text}: equally far from the outline (${number(apart, 2)} px apart, on opposite sides).`;
-  return `${text}: ${ahead > 0 ? first : second} is nearer by ${number(Math.abs(ahead), 2)} px.`;
+  if (Math.abs(ahead) < same) return `${text}: equally far from the outline (${apart.toFixed(1)} px apart, on opposite sides).`;
+  return `${text}: ${ahead > 0 ? first : second} is nearer by ${Math.abs(ahead).toFixed(1)} px.`;
 }
 
 // --- drawing ---

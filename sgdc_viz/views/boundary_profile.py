@@ -159,32 +159,32 @@ def crossing(distance: np.ndarray, probability: np.ndarray) -> tuple[float, floa
 
 def _message(crossings: Mapping[str, tuple[float, float] | None], contour_is: str, is_truth: bool) -> str:
     names = list(crossings)
+    # rounded first, so that the numbers of the sentence add up
+    places = {name: None if at is None else round(at[0], 1) for name, at in crossings.items()}
 
     def told(name: str) -> str:
-        at = crossings[name]
+        at = places[name]
         if at is None:
             return f"{name} never crosses 0.5"
-        side = "outside" if at[0] > 0 else "inside"
-        return f"{name} crosses 0.5 at {number(abs(at[0]), 2)} px {side} the {contour_is}"
+        where = "on" if at == 0 else f"at {abs(at):.1f} px {'outside' if at > 0 else 'inside'}"
+        return f"{name} crosses 0.5 {where} the {contour_is}"
 
     if len(names) == 1:
         return f"Here {told(names[0])}."
     first, second = names[:2]
-    a, b = crossings[first], crossings[second]
+    a, b = places[first], places[second]
     text = f"Here {told(first)}, {told(second)}"
     if a is None or b is None:
         return f"{text}."
     if not is_truth:
-        apart = abs(b[0] - a[0])
-        return f"{text}: {number(apart, 2)} px apart; which is right is not known without truth."
-    ahead = abs(b[0]) - abs(a[0])
-    apart = abs(b[0] - a[0])
+        return f"{text}: {abs(b - a):.1f} px apart; which is right is not known without truth."
+    ahead, apart = abs(b) - abs(a), abs(b - a)
     if apart < SAME:
         return f"{text}: the same within {SAME:g} px."
     if abs(ahead) < SAME:
-        return f"{text}: equally far from the outline ({number(apart, 2)} px apart, on opposite sides)."
+        return f"{text}: equally far from the outline ({apart:.1f} px apart, on opposite sides)."
     winner = first if ahead > 0 else second
-    return f"{text}: {winner} is nearer by {number(abs(ahead), 2)} px."
+    return f"{text}: {winner} is nearer by {abs(ahead):.1f} px."
 
 
 def _plot(key: str, title: str, unit: str, distance: np.ndarray, read, contour_is: str) -> Plot:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .charts import Plot, Series
 from .figure import Column, Figure, Picture, true_outline, truth_key
-from .style import MAPS, Scale, fixed, number
+from .style import MAPS, Scale, number
 
 if TYPE_CHECKING:
     from sgdc_viz.learn.live import SeedNoise, Snapshot
@@ -123,7 +123,8 @@ def _message(s: Snapshot, noise: SeedNoise | None) -> str:
 def _who(s: Snapshot, noise: SeedNoise | None) -> str:
     """Who is ahead, by how much, and whether that means anything."""
     ahead, verb = s.ahead, "is" if s.state == "training" else "was"
-    points = fixed(100 * abs(ahead), 1).lstrip("+")
+    last = {arm: round(100 * float(scores["nsd1"][-1]), 1) for arm, scores in s.scores.items()}  # as the table says
+    points = f"{abs(last['guided'] - last['pooled']):.1f}"
     if points == "0.0":
         who = "guided and pooled score alike"
     else:
