@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ NumClasses = Annotated[
 SkipUnpaired = Annotated[
     bool, typer.Option("--skip-unpaired", metavar="", help="Leave out images without mask, masks without image.")
 ]
+PREDICTED = "sgdc_viz predict"  # written into its pictures, which may be overwritten by later ones
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: what torch chooses).")]
 
 
@@ -283,14 +285,16 @@ def predict(
             _refuse_to_overwrite(target, path, images)
     model = load_pretrained(checkpoint)
     with _libraries_silent():  # read all first: a broken one stops before anything is written
-        pixels = [load_image(path, max_side=MAX_SIDE) for path in images]
+        for path in images:
+            load_image(path, max_side=MAX_SIDE)  # and again below: a thousand photos do not fit in memory
     out.mkdir(parents=True, exist_ok=True)
-    for path, image in zip(images, pixels, strict=True):
+    for path in images:
+        image = load_image(path, max_side=MAX_SIDE)
         mask = predict_mask(model, image)
         overlay = (mark_boundaries(image, mask.astype(int), color=(1, 0.85, 0), mode="thick") * 255).astype(np.uint8)
         saved = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
-        write_whole(out / f"{path.stem}_mask.png", png(saved))
-        write_whole(out / f"{path.stem}_overlay.png", png(overlay))
+        write_whole(out / f"{path.stem}_mask.png", png(saved, PREDICTED))
+        write_whole(out / f"{path.stem}_overlay.png", png(overlay, PREDICTED))
         print(f"{path.name}: {(mask > 0).mean():.1%} of the pixels are foreground")
     print(f"wrote {2 * len(images)} files to {out}")
 
@@ -621,19 +625,29 @@ def _check_file(file: Path, option: str, such_as: str) -> None:
 
     if file.is_dir():
         raise ValueError(f"{option} {str(file)!r} is a folder: give the name of a file, such as {such_as}.")
-    check_writable(file.parent)
+    if file.is_file() or not file.exists():  # else a pipe or a device
+        check_writable(Path(os.path.realpath(file)).parent)
 
 
 def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
-    """Masks go beside masks, but not over what was given, nor over a truth that lies beside its image."""
+    """Results go over earlier results, but over nothing else: a mask drawn by hand may have such a name."""
+    from PIL import Image
+
     if len(os.fsencode(target.name)) > 255 - len(".12345678.part"):  # what file systems take, less a draft's ending
         raise ValueError(f"the name of {str(image)!r} is too long for {target.name[-11:]} after it: shorten it.")
     if not target.exists():
         return
-    if target.parent.resolve() == image.parent.resolve() or any(
-        other.exists() and target.samefile(other) for other in images
-    ):
-        raise ValueError(f"{str(target)!r} is there already, beside the images: give another --out.")
+    if target.is_dir():
+        raise ValueError(f"{str(target)!r} is a folder: give another --out.")
+    if any(other.exists() and target.samefile(other) for other in images):
+        raise ValueError(f"{str(target)!r} is one of the images: give another --out.")
+    try:
+        with Image.open(target) as there:
+            ours = there.info.get("Software") == PREDICTED
+    except OSError:
+        ours = False
+    if not ours:
+        raise ValueError(f"{str(target)!r} is there already and not by an earlier predict: give another --out.")
 
 
 @contextmanager
@@ -704,8 +718,12 @@ def main() -> None:
     """Run a command; a mistake of the caller is one sentence on stderr and exit code 2, without a traceback."""
     if hasattr(sys.stdout, "reconfigure"):  # a name that the console cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # see __main__.py
     try:
         app()
+    except MemoryError as error:
+        print(f"error: not enough memory ({error or 'of this machine'}): take smaller numbers.", file=sys.stderr)
+        sys.exit(2)
     except (ValueError, OSError, ImportError) as error:
         told = str(error)
         if isinstance(error, OSError) and error.filename is not None:  # the system's own, "[Errno 13] ..."

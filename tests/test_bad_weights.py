@@ -82,6 +82,7 @@ def torch_saved() -> bytes:
 
 
 BIAS = TENSORS["head.bias"]
+VARIANCE = "encoder.stages.0.conv1.bn.running_var"
 PICKLE, BROKEN, ITSELF, SETTINGS = (
     "pickle",
     "broken",
@@ -125,7 +126,7 @@ BAD = {  # what -> (bytes, words of its sentence in every reader)
     "metadata of others": (lambda: save(TENSORS, {"format": "pt"}), "holds weights but no sgdc_viz settings"),
     "no settings": (lambda: rewritten(config=None), "no sgdc_viz settings"),
     "history": (lambda: rewritten(format="sgdc_viz history"), "holds several steps of a training"),
-    "future version": (lambda: rewritten(format_version="99", sgdc_viz="9.9"), r"newer sgdc_viz \(9.9\): update"),
+    "future version": (lambda: rewritten(format_version="99", sgdc_viz="9.9"), r"newer sgdc_viz \('9.9'\): update"),
     "no version": (lambda: rewritten(format_version=None), "by which version|settings that cannot be read"),
     "version that is a word": (
         lambda: rewritten(format_version="one"),
@@ -163,6 +164,8 @@ BAD = {  # what -> (bytes, words of its sentence in every reader)
         lambda: rewritten({"head.bias": BIAS * np.nan}),
         "NaN or infinite weights in 'head.bias': its training had",
     ),
+    "a number beyond float32": (lambda: rewritten({"head.bias": BIAS.double() + 1e39}), "NaN or infinite"),
+    "a variance below 0": (lambda: rewritten({VARIANCE: -TENSORS[VARIANCE]}), "holds a variance below 0 in"),
     "infinity": (lambda: rewritten({"head.bias": BIAS - np.inf}), "NaN or infinite weights in 'head.bias'"),
     "NaN in half precision": (lambda: rewritten({"head.bias": (BIAS * np.nan).half()}), "NaN or infinite weights"),
 }

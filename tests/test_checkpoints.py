@@ -96,7 +96,7 @@ def test_what_does_not_fit_is_named(path):
     with pytest.raises(ValueError, match="NaN or infinite weights in 'head.bias'"):
         load_checkpoint(path)
     rewrite(path, tensors, format_version="99", sgdc_viz="9.9")
-    with pytest.raises(ValueError, match=r"newer sgdc_viz \(9.9\)"):
+    with pytest.raises(ValueError, match=r"newer sgdc_viz \('9.9'\)"):
         load_checkpoint(path)
     rewrite(path, tensors, format_version="1", config=json.dumps({"telepathy": True}))
     with pytest.raises(ValueError, match="telepathy"):

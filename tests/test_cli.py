@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -52,6 +53,68 @@ def test_train_evaluate_predict_on_own_images(capsys, folder, tmp_path):
     mask = np.asarray(Image.open(tmp_path / "masks" / "cell 0_mask.png"))
     assert mask.shape == (64, 64) and set(np.unique(mask)) <= {0, 255}
     assert Image.open(tmp_path / "masks" / "cell 0_overlay.png").size == (64, 64)
+
+
+def test_predict_overwrites_its_own_results_and_nothing_else(capsys, folder, tmp_path, monkeypatch):
+    """A mask drawn by hand may be called as predict calls its own, in the layout that the README shows."""
+    monkeypatch.chdir(tmp_path)
+    truth = tmp_path / "masks" / "cell 0_mask.png"
+    truth.parent.mkdir()
+    truth.write_bytes((folder / "masks" / "cell 0.png").read_bytes())
+    kept = truth.read_bytes()
+    command = ("predict", folder / "images" / "cell 0.png", "--checkpoint", "nuclei-structure", "--out")
+    code, _, error = run(capsys, *command, "masks")
+    assert code == 2 and "mask.png' is there already and not by an earlier predict: give another --out." in error
+    assert truth.read_bytes() == kept and [p.name for p in truth.parent.iterdir()] == [truth.name]
+    for _ in range(2):
+        assert run(capsys, *command, "made")[0] == 0
+    (tmp_path / "taken" / "cell 0_overlay.png").mkdir(parents=True)
+    code, _, error = run(capsys, *command, "taken")
+    assert code == 2 and "cell 0_overlay.png' is a folder: give another --out." in error
+    assert not (tmp_path / "taken" / "cell 0_mask.png").exists()
+
+
+def test_predict_holds_one_image_at_a_time(capsys, folder, tmp_path, monkeypatch):
+    from sgdc_viz import data
+
+    held, load = weakref.WeakSet(), data.load_image
+
+    def loaded(*given, **more):
+        image = load(*given, **more).view(Seen)
+        held.add(image)
+        assert len(held) <= 2  # the one before lives until the next is there
+        return image
+
+    monkeypatch.setattr(data, "load_image", loaded)
+    images = [folder / "images" / f"cell {i}.png" for i in range(6)]
+    assert run(capsys, "predict", *images, "--checkpoint", "nuclei-structure", "--out", tmp_path / "out")[0] == 0
+
+
+class Seen(np.ndarray):
+    """An array that can be looked for."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links of POSIX")
+def test_a_report_goes_into_a_pipe_and_through_a_link(capsys, folder, tmp_path):
+    command = ("evaluate", "--checkpoint", "nuclei-structure", "--data", "folder", "--root", folder, "--json")
+    pipe, link, file = (tmp_path / name for name in ("pipe", "link.json", "file.json"))
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert run(capsys, *command, pipe)[0] == 0
+    assert json.loads(os.read(reader, 2**20))["images"] and pipe.is_fifo()
+    os.close(reader)
+    link.symlink_to(file.name)
+    assert run(capsys, *command, link)[0] == 0
+    assert link.is_symlink() and json.loads(file.read_text())["images"]
+
+
+def test_what_memory_does_not_hold_is_one_sentence(capsys, folder, tmp_path):
+    code, _, error = run(capsys, "train", "--data", "folder", "--root", folder, "--out", tmp_path / "r", "--steps", 1,
+                         "--crop", 32 * 2**15)  # fmt: skip
+    said = error.strip().splitlines()[-1]
+    assert code == 2 and said.startswith("error: not enough memory (") and said.endswith("): take smaller numbers.")
 
 
 BRIEF = ("--steps", 2, "--crop", 32, "--batch-size", 2)

@@ -721,7 +721,7 @@ BAD = {
     "long header": (lambda d: (2**21).to_bytes(8, "little") + bytes(2**21), "m.safetensors", "a header of that length"),
     "not ours": (lambda d: save_tensors({"a": torch.zeros(2)}), "m.safetensors", "weights but no sgdc_viz settings"),
     "history": (lambda d: rewritten(d, format="sgdc_viz history"), "m.safetensors", "several steps of a training"),
-    "newer": (lambda d: rewritten(d, format_version="99", sgdc_viz="9.9"), "m.safetensors", r"newer sgdc_viz \(9.9\)"),
+    "newer": (lambda d: rewritten(d, format_version="9", sgdc_viz="9.9"), "m.safetensors", "newer sgdc_viz .'9.9'.: u"),
     "version": (lambda d: rewritten(d, format_version="x"), "m.safetensors", "settings that cannot be read"),
     "unknown setting": (lambda d: rewritten(d, None, {"telepathy": 1}), "m.safetensors", "telepathy"),
     "kinds": (lambda d: rewritten(d, None, {"kernel_source": "magic"}), "m.safetensors", "kernel_source='magic'"),

@@ -30,6 +30,7 @@ from .refusal import quietly, refuse, refusing
 from .training_tab import TRAINING_CSS, build_training_tab, first_figure
 from .view import CHANGES_OFFERED, MOST_RADIUS, PLACES, TABS, TOLERANCES, View
 
+SESSIONS = 64  # visitors whose pages Gradio remembers, some 5 MB each; who comes back after that many starts anew
 WAITING = 32  # events in the queue; more are turned away with a sentence
 TITLE = "Kernels per pixel (SGDC) or per block (pooled): what changes?"
 INTRO = (
@@ -73,9 +74,9 @@ class Page:
                        delete_cache=(600, 600)) as self.blocks:  # fmt: skip
             self._layout(first)
             self._events()
-        for block in self.blocks.blocks.values():  # what a program asks for that no list offers is refused likewise
-            if isinstance(block, gr.components.FormComponent):
-                block.preprocess = quietly(block.preprocess)
+        # What a program asks for that no list offers is refused likewise; Gradio makes new components as it goes.
+        for kind in {type(b) for b in self.blocks.blocks.values() if isinstance(b, gr.components.FormComponent)}:
+            kind.preprocess = quietly(kind.preprocess)
         self.blocks.queue(max_size=WAITING)
 
     # --- what a new visit changes ------------------------------------------------------------------------------------
@@ -139,7 +140,13 @@ class Page:
         def answer(*given) -> dict:
             *inputs, visit = given
             with refusing():
-                return self.go(do(visit, *inputs), visit)
+                try:
+                    new = do(visit, *inputs)
+                except (TypeError, AttributeError):
+                    if any(value is None or isinstance(value, list) for value in inputs):  # of a program, no visitor
+                        raise ValueError("a value is missing, or there are several: give one of each.") from None
+                    raise
+                return self.go(new, visit)
 
         return answer
 
@@ -183,7 +190,7 @@ class Page:
 
     def open_link(self, link: str, visit: Visit) -> dict:
         with refusing():
-            new = actions.open_link(visit, link)
+            new = actions.open_link(visit, link or "")
             if new is visit:
                 return {self.visit: gr.skip()}
             told = self.go(new, visit, arrived=True)
@@ -420,6 +427,6 @@ def launch(page: Page, *, port: int | None = None, browser: bool = False):
         server_name="127.0.0.1", server_port=port, inbrowser=browser, prevent_thread_lock=True, quiet=True,
         theme=theme, css=CSS + PAGE_CSS + TRAINING_CSS, footer_links=[], share=False, show_error=False,
         max_file_size=MOST_BYTES, allowed_paths=[], run_history=False, enable_monitoring=False,
-        mcp_server=False, pwa=False, ssr_mode=False,
+        mcp_server=False, pwa=False, ssr_mode=False, state_session_capacity=SESSIONS,
         _frontend=False,  # else Gradio gives up if the page does not answer itself within 3 s, as on a busy computer
     )  # fmt: skip

@@ -213,6 +213,7 @@ def html_of(part: Part, view: View, pair: Pair) -> str:
         html = "" if figure is None else figure.to_html()
     except ValueError as error:
         html = note(error)
+    html = html.encode("ascii", "xmlcharrefreplace").decode()  # else Python takes two bytes for each letter
     if not set(WHERE) & set(part.by):  # much was computed for it
         give_back()
     return drawn.put(key, html)

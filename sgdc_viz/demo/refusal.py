@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from html import escape
 
 import gradio as gr
@@ -30,12 +31,18 @@ def refusing() -> Iterator[None]:
 
 
 def quietly(check: Callable) -> Callable:
-    """A component's own check of what arrives, whose refusal then leaves no traceback in the terminal."""
+    """A kind of component's own check of what arrives, whose refusal then leaves no traceback in the terminal."""
+    if hasattr(check, "quiet"):
+        return check
 
-    def checked(given):
+    @wraps(check)
+    def checked(self, given):
         try:
-            return check(given)
+            return check(self, given)
         except gr.Error as error:
             raise refuse(error.message) from None
+        except Exception:  # a word where a number belongs, and the like: a program's, no visitor's
+            raise refuse(f"{str(given)[:80]!r} is nothing that fits there.") from None
 
+    checked.quiet = True
     return checked

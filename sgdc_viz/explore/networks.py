@@ -310,7 +310,8 @@ def _settings(metadata: dict, name: str) -> tuple[SGDCNetConfig, dict]:
             f"{name!r} has settings that cannot be read ({first_line(error)}): save it again with save_checkpoint."
         ) from None
     if newer:
-        raise ValueError(f"{name!r} was written by a newer sgdc_viz ({metadata.get('sgdc_viz')}): update this one.")
+        by = metadata.get("sgdc_viz", "")[:20]
+        raise ValueError(f"{name!r} was written by a newer sgdc_viz ({by!r}): update this one.")
     return config, described
 
 
@@ -350,7 +351,7 @@ def _check_shapes(header: dict, config: SGDCNetConfig, name: str, most_parameter
     if wrong:
         raise ValueError(
             f"{name!r} does not fit its own settings: {len(wrong)} weight(s) are missing, unknown or of another shape, "
-            f"such as {wrong[0]!r}; it was changed after it was saved: save it again with save_checkpoint."
+            f"such as {wrong[0][:80]!r}; it was changed after it was saved: save it again with save_checkpoint."
         )
     for key, value in own.items():
         kinds = FLOATS if value.is_floating_point() else INTEGERS

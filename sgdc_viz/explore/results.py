@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sgdc_viz import __version__
 from sgdc_viz.learn.metrics import evaluate_masks
@@ -233,10 +234,11 @@ def probability_png(probability: np.ndarray) -> bytes:
     return png(np.rint(probability.astype(np.float32) * 65535).astype(np.uint16))
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """uint8 or uint16 [H, W], or uint8 [H, W, 3] -> PNG with the same numbers."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=6)
+def png(pixels: np.ndarray, software: str = "sgdc_viz") -> bytes:
+    """uint8 or uint16 [H, W], or uint8 [H, W, 3] -> PNG with the same numbers that says what made it."""
+    file, info = io.BytesIO(), PngInfo()
+    info.add_text("Software", software)
+    Image.fromarray(pixels).save(file, "PNG", compress_level=6, pnginfo=info)
     return file.getvalue()
 
 

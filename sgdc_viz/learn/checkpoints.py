@@ -58,11 +58,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
 def write_whole(path: Path, data: bytes) -> None:
     """Write the file under another name first and rename it when it is complete: a kill leaves the old one whole.
 
+    A link stays one, and what it leads to is written; into a pipe or a device it is written at once.
+
     Raises:
         OSError: one sentence if the disk is full; what was there before is whole.
     """
     try:
-        _write_whole(path, data)
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(data)
+        else:
+            _write_whole(Path(os.path.realpath(path)), data)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
             raise
@@ -227,7 +232,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> SGD
             "save_checkpoint."
         ) from None
     if newer:
-        raise ValueError(f"{str(path)!r} was written by a newer sgdc_viz ({metadata.get('sgdc_viz')}): update yours.")
+        by = metadata.get("sgdc_viz", "")[:20]
+        raise ValueError(f"{str(path)!r} was written by a newer sgdc_viz ({by!r}): update yours.")
     try:
         described = described_in(metadata)
         config = SGDCNetConfig.from_dict(described.pop("config"))
@@ -254,7 +260,7 @@ def _check_names(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> N
     if wrong:
         raise ValueError(
             f"{str(path)!r} does not fit its own settings: {len(wrong)} weight(s) are missing, unknown or of another "
-            f"shape, such as {wrong[0]!r}. The file was changed after it was saved: get it again."
+            f"shape, such as {wrong[0][:80]!r}. The file was changed after it was saved: get it again."
         )
 
 
@@ -266,10 +272,14 @@ def _load_weights(model: SGDCNet, tensors: Mapping[str, Tensor], path: Path) -> 
                 f"{str(path)!r} holds {name!r} as {tensors[name].dtype}, which is no weight: save it again with "
                 "save_checkpoint."
             )
-    broken = sorted(name for name, value in tensors.items() if not bool(torch.isfinite(value).all()))
+    model.load_state_dict(tensors)  # as numbers of the model's kind, in which large ones may be infinite
+    held = sorted(model.state_dict().items())
+    broken = [name for name, value in held if not bool(torch.isfinite(value).all())]
     if broken:
         raise ValueError(f"{str(path)!r} holds NaN or infinite weights in {broken[0]!r}: its training had diverged.")
-    model.load_state_dict(tensors)
+    broken = [name for name, value in held if name.endswith("running_var") and bool((value < 0).any())]
+    if broken:
+        raise ValueError(f"{str(path)!r} holds a variance below 0 in {broken[0]!r}: it was changed; get it again.")
 
 
 def list_pretrained() -> tuple[str, ...]:

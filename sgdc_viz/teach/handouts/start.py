@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         found = ".".join(map(str, sys.version_info[:2]))
         print(f"This is Python {found}; the course needs 3.10 to 3.13: start it with one of those.", file=sys.stderr)
         return 2
-    if not (DONE.is_file() and DONE.read_text() == str(HERE)):
+    if not (DONE.is_file() and DONE.read_text(encoding="utf-8") == str(HERE)):
         wheels = sorted(WHEELS.glob("sgdc_viz-*.whl"))
         if not wheels:
             print(f"There is no folder {WHEELS.name}/ beside start.py: ask your lecturer for it.", file=sys.stderr)
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
             print("The packages do not fit this laptop, the lines above say why: wheelhouse/ serves only the kind of "
                   "machine and the Python that it was made with.", file=sys.stderr)  # fmt: skip
             return 1
-        DONE.write_text(str(HERE))
+        DONE.write_text(str(HERE), encoding="utf-8")
     # so that `python` means this one in JupyterLab's terminal and after `!` in a cell
     environment = {**os.environ, "PATH": os.pathsep.join([str(PYTHON.parent), os.environ.get("PATH", "")])}
     first = [str(path) for path in sorted(HERE.glob("[0-9][0-9]_*.ipynb"))[:1]]
