@@ -793,6 +793,10 @@ def test_the_command_line(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         app.main(["--port", "many"])
     assert "invalid int value" in capsys.readouterr().err
+    for port in ("0", "65536"):
+        with pytest.raises(SystemExit):
+            app.main(["--port", port])
+        assert f"--port {port} must be from 1 to 65535." in capsys.readouterr().err
 
 
 def test_the_bench_starts_clicks_and_ends_the_page(capsys):

@@ -44,10 +44,10 @@ ZIP = "stage1_train.zip"
 
 
 def picture(seed: int, side: int = 140, kind: str = "PNG") -> bytes:
-    """Noise, which no packing makes smaller."""
+    """Noise, which no packing makes smaller; PNGs are all of one size."""
     file = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(file, kind)
+    Image.fromarray(pixels).save(file, kind, **({"compress_level": 0} if kind == "PNG" else {}))
     return file.getvalue()
 
 
@@ -65,16 +65,16 @@ def zipped(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def nuclei(seed: int = 0, count: int = 5) -> bytes:
+def nuclei(seed: int = 0, count: int = 5, last_mask: bytes | None = None) -> bytes:
     members = {}
     for i in range(count):
         members[f"id{i}/images/id{i}.png"] = picture(seed + i)
         members[f"id{i}/masks/m.png"] = mask()
-    return zipped(members)
+    return zipped(members if last_mask is None else members | {f"id{count - 1}/masks/m.png": last_mask})
 
 
 BODY = nuclei()  # some 300 kB
-OTHER = nuclei(seed=50)
+OTHER = nuclei(seed=50)  # as long as BODY, so that no size tells them apart
 KEPT = 12 * PIECE  # all of it is here after a drop at this place, whatever the version of urllib3
 
 
@@ -114,7 +114,7 @@ class Server:
         return f"http://{host}:{self.port}/{name}"
 
     def source(self, checksum: str = "", images: int = 5) -> dict[str, Source]:
-        files = (RemoteFile(self.url(), 0.3, checksum),)
+        files = (RemoteFile(self.url(), 0.06 * images, checksum),)
         return {"bbbc038": replace(SOURCES["bbbc038"], files=files, images=images)}
 
     def ranges(self) -> list[str]:
@@ -162,7 +162,7 @@ def give(server, handler, until=None, stall=False, ranges=True, validate=True, s
         body(server, handler, data[:until][at : at + 16384])
         time.sleep(slow)
     if stall:
-        server.quiet.wait(30)
+        server.quiet.wait(120)
 
 
 def drop(at: int):
@@ -228,8 +228,24 @@ def wrong_part(server, handler):
 
 
 def unasked_tag(server, handler):
-    """206 whatever If-Range says, but of a file with another ETag."""
-    give(server, handler, validate=False, ETag='"three"')
+    """206 whatever If-Range says, but of another file, of the same size, with another ETag."""
+    server.body, server.etag = OTHER, '"three"'
+    give(server, handler, validate=False)
+
+
+def other_images(server, handler):
+    """A whole zip of the right kind, but with 2 images."""
+    data = nuclei(count=2)
+    head(handler, 200, {"Content-Length": len(data), "ETag": '"two images"'})
+    body(server, handler, data)
+
+
+def endless(server, handler):
+    """Never says how much will come, and never ends."""
+    head(handler, 200, {"Connection": "close"})
+    body(server, handler, BODY)
+    while not server.quiet.is_set():
+        body(server, handler, bytes(16384))
 
 
 @pytest.fixture
@@ -241,7 +257,7 @@ def server(monkeypatch):
 
 
 def fetch(server, root, told=None, **how):
-    how = {"sources": server.source(), "plain_http": HERE, "timeout": 0.3, "pause": 0.0, **how}
+    how = {"sources": server.source(), "plain_http": HERE, "pause": 0.0, **how}
     return download("bbbc038", root, ([] if told is None else told).append, **how)
 
 
@@ -300,6 +316,12 @@ def test_an_unpacked_folder_counts_as_there(server, tmp_path):
     assert len(fetch(server, tmp_path)) == 5 and not server.asked and WORKSHOP not in os.listdir(tmp_path)
 
 
+def test_an_empty_folder_does_not_count_as_there(server, tmp_path):
+    (tmp_path / "stage1_train" / "id0").mkdir(parents=True)
+    (tmp_path / "stage1_train" / ".DS_Store").write_bytes(b"x")
+    assert len(fetch(server, tmp_path)) == 5 and (tmp_path / ZIP).read_bytes() == BODY
+
+
 @pytest.mark.parametrize("cut", [70_000, len(BODY) - 1])
 def test_a_dropped_transfer_goes_on(server, tmp_path, cut):
     server.acts = [drop(cut)]
@@ -325,12 +347,12 @@ def test_goes_on_at_the_next_call(server, tmp_path):
 def test_a_stalled_server_is_given_up_and_asked_again(server, tmp_path):
     told = []
     server.acts = [stall(131_072)]
-    fetch(server, tmp_path, told)
+    fetch(server, tmp_path, told, timeout=0.3)
     assert (tmp_path / ZIP).read_bytes() == BODY and any("fell silent" in line for line in told)
     shutil.rmtree(tmp_path)
     server.acts = [lambda server, handler: server.quiet.wait(30)] * 2
     with pytest.raises(ConnectionError, match="127.0.0.1 does not answer"):
-        fetch(server, tmp_path, tries=2)
+        fetch(server, tmp_path, tries=2, timeout=0.3)
 
 
 def test_many_drops_are_no_reason_to_stop_while_the_file_grows(server, tmp_path):
@@ -366,6 +388,15 @@ def test_a_date_will_do_for_going_on(server, tmp_path):
     fetch(server, tmp_path)
     assert server.ranges() == ["", f"bytes={KEPT}-"] and server.asked[1][1]["If-Range"] == date
     assert (tmp_path / ZIP).read_bytes() == BODY
+
+    def another_day(server, handler):
+        server.body = OTHER
+        give(server, handler, validate=False, ETag=None, Last_Modified="Wed, 04 Apr 2018 00:00:00 GMT")
+
+    shutil.rmtree(tmp_path)
+    server.acts = [partial(dated, until=KEPT), another_day, another_day]
+    fetch(server, tmp_path)
+    assert (tmp_path / ZIP).read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("nonsense", ["", "[]", "null", '{"etag": "x"}', '{"etag": 1, "size": "2", "url": 3}', "{"])
@@ -414,6 +445,9 @@ def test_odd_but_right_answers(server, tmp_path, act):
         (says_more, "could not be downloaded: the"),
         (drop(0), "could not be downloaded: the connection was lost"),
         (partial(give, ranges=False, until=99_999, Content_Length=None, Connection="close"), "not a whole zip"),
+        (other_images, "is not the official file .it holds 2 images, not 5.: it was not kept"),
+        (endless, "127.0.0.1 sends more than 600.0 kB, twice what is expected, so it was not kept"),
+        (partial(give, Content_Length=10**9), "127.0.0.1 sends more than 600.0 kB"),
     ],
 )
 def test_lies_are_refused(server, tmp_path, act, sentence):
@@ -423,6 +457,54 @@ def test_lies_are_refused(server, tmp_path, act, sentence):
     assert "\n" not in str(caught.value) and str(caught.value).endswith((".", ")"))
     assert not (tmp_path / ZIP).exists() and not (tmp_path / WORKSHOP / ZIP).exists()
     assert not (tmp_path / RECORD).exists()
+
+
+def test_what_never_ends_is_stopped(server, tmp_path):
+    """Also behind a part: what the server said before, or the page, tells how much the file may have."""
+    server.acts = [endless]
+    with pytest.raises(ValueError, match="sends more than"):
+        fetch(server, tmp_path)
+    assert left(tmp_path) == [] and server.sent < 20e6  # some of it lies between server and client
+
+    def endless_rest(server, handler):
+        start = int(re.fullmatch(r"bytes=(\d+)-", handler.headers["Range"]).group(1))
+        head(handler, 206, {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}", "ETag": server.etag})
+        while not server.quiet.is_set():
+            body(server, handler, bytes(16384))
+
+    server.acts, server.sent, told = [drop(KEPT), endless_rest], 0, []
+    fetch(server, tmp_path, told)
+    assert server.sent < 20e6
+    assert any("sent more than it said" in line for line in told) and (tmp_path / ZIP).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (zipped({"hello.txt": b"another file"}), "expected <id>/images/<id>.png"),
+        (nuclei(count=2), "it holds 2 images, not 5"),
+        (nuclei(count=6), "it holds 6 images, not 5"),
+        (nuclei(last_mask=b"hello"), "'stage1_train/id4/masks/m.png' is not a PNG"),
+        (nuclei(last_mask=b""), "'stage1_train/id4/masks/m.png' is empty"),
+        (nuclei(last_mask=mask(139)), "mask 'stage1_train/id4/masks/m.png' is 139x139 pixels"),
+    ],
+)
+def test_without_a_checksum_the_content_is_checked(server, tmp_path, wrong, sentence):
+    """Before the file gets its name and before its checksum is recorded, so that the same command recovers."""
+    server.body, server.etag = wrong, '"wrong"'
+    with pytest.raises(ValueError, match=f"is not the official file .*{sentence}.*: it was not kept") as caught:
+        fetch(server, tmp_path)
+    assert left(tmp_path) == [] and "\n" not in str(caught.value)
+    (tmp_path / ZIP).write_bytes(server.body)  # put there by hand
+    with pytest.raises(ValueError, match=f"is not the official file .*{sentence}.*: move it away"):
+        fetch(server, tmp_path)
+    assert left(tmp_path) == [ZIP]
+    if sys.platform == "linux":  # Windows would not let go of a file that is still open
+        assert not [fd for fd in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{fd}").endswith(ZIP)]
+    (tmp_path / ZIP).unlink()
+    server.body, server.etag, told = BODY, '"one"', []
+    fetch(server, tmp_path, told)
+    assert left(tmp_path) == WHOLE and "bbbc038: opening all 5 images and their masks" in told
 
 
 def test_a_login_page_does_not_cost_the_part(server, tmp_path):
@@ -589,6 +671,8 @@ ACTS = {
     "says more": says_more,
     "packed": packed,
     "chunked": chunked,
+    "other images": other_images,
+    "endless": endless,
     "login": login,
     "login as zip": login_called_zip,
     "busy": status(503),
@@ -619,27 +703,29 @@ def test_whatever_the_server_does_no_wrong_file_gets_the_name(server, tmp_path_f
 # ------------------------------------------------------------------------------------------------ processes
 
 CHILD = textwrap.dedent("""
-    import sys
+    import signal, sys
     from dataclasses import replace
     from sgdc_viz import cli
     from sgdc_viz.data.download import SOURCES, RemoteFile, download
 
-    port, root = sys.argv[1:]
-    file = RemoteFile(f"http://127.0.0.1:{port}/stage1_train.zip", 0.3)
-    SOURCES["bbbc038"] = replace(SOURCES["bbbc038"], files=(file,), images=5)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background hand on "ignore"
+    port, root, images = sys.argv[1:]
+    file = RemoteFile(f"http://127.0.0.1:{port}/stage1_train.zip", 0.06 * int(images))
+    SOURCES["bbbc038"] = replace(SOURCES["bbbc038"], files=(file,), images=int(images))
     download.__kwdefaults__ |= {"plain_http": ("127.0.0.1",), "pause": 0.05}
     sys.argv = ["sgdc", "download", "bbbc038", "--root", root]
     cli.main()
 """)
 
 
-def start(server, root) -> subprocess.Popen:
+def start(server, root, images: int = 5) -> subprocess.Popen:
     """The command in a process of its own, with this server for the official one."""
-    return subprocess.Popen([sys.executable, "-c", CHILD, str(server.port), str(root)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_PROXY": "*"})  # fmt: skip
+    return subprocess.Popen([sys.executable, "-c", CHILD, str(server.port), str(root), str(images)],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "NO_PROXY": "*"})  # fmt: skip
 
 
-def wait_until(what, seconds=60):
+def wait_until(what, seconds=120):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited in vain"
@@ -648,19 +734,19 @@ def wait_until(what, seconds=60):
 
 def test_killed_in_the_middle(server, tmp_path):
     """SIGKILL again and again: a name only for the whole file, and each process goes on where the last one died."""
-    if KILLS > 5:
-        server.body = nuclei(count=2 * KILLS)
+    images = 2 * KILLS if KILLS > 5 else 5
+    server.body = nuclei(count=images)
     step = len(server.body) // (KILLS + 2)
     for _ in range(KILLS):
-        server.acts = [partial(give, slow=0.02)]
+        server.acts = [partial(give, slow=0.02, until=-1, stall=True)]  # never ends before the kill
         sent = server.sent
-        child = start(server, tmp_path)
+        child = start(server, tmp_path, images)
         wait_until(lambda sent=sent + step: server.sent >= sent)
         child.kill()
         child.communicate()
         assert not (tmp_path / ZIP).exists()
     server.acts = []
-    fetch(server, tmp_path)
+    fetch(server, tmp_path, sources=server.source(images=images))
     assert (tmp_path / ZIP).read_bytes() == server.body and left(tmp_path) == WHOLE
     starts = [int(asked.partition("=")[2].rstrip("-") or 0) for asked in server.ranges()]
     assert len(starts) == KILLS + 1 and starts == sorted(starts) and starts[-1] > 0
@@ -668,16 +754,16 @@ def test_killed_in_the_middle(server, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to another process is not to be had on Windows")
 def test_ctrl_c_keeps_the_part_and_says_so(server, tmp_path):
-    server.acts = [partial(give, slow=0.1)]
+    server.acts = [stall(KEPT)]  # so the signal finds the child waiting for more, however late it comes
     child = start(server, tmp_path)
     part = tmp_path / WORKSHOP / f"{ZIP}.part"
-    wait_until(lambda: part.exists() and part.stat().st_size >= 65_536)
+    wait_until(lambda: part.exists() and part.stat().st_size == KEPT)
     child.send_signal(signal.SIGINT)
-    told, error = child.communicate(timeout=30)
+    told, error = child.communicate(timeout=120)
     assert child.returncode == 130 and "the same command goes on from there" in told
     assert "Traceback" not in told + error and not (tmp_path / ZIP).exists()
     kept = part.stat().st_size
-    assert kept >= 65_536
+    assert kept == KEPT
     fetch(server, tmp_path)
     assert server.ranges() == ["", f"bytes={kept}-"] and (tmp_path / ZIP).read_bytes() == BODY
 
@@ -708,9 +794,7 @@ def test_two_processes_at_once(server, tmp_path):
 def command(server, monkeypatch, capsys):
     """`sgdc download ...` in this process, from this server: (exit code, stdout, stderr)."""
     monkeypatch.setitem(SOURCES, "bbbc038", server.source()["bbbc038"])
-    monkeypatch.setattr(
-        download, "__kwdefaults__", {**download.__kwdefaults__, "plain_http": HERE, "pause": 0.0, "timeout": 0.3}
-    )
+    monkeypatch.setattr(download, "__kwdefaults__", {**download.__kwdefaults__, "plain_http": HERE, "pause": 0.0})
 
     return partial(run, capsys, "download")
 
@@ -789,14 +873,35 @@ def test_ph2(command, tmp_path, monkeypatch):
     assert code == 0 and "the official set has 3 images, some here are not of it" in told
 
 
+@pytest.mark.parametrize(
+    "lesion, sentence",
+    [
+        (b"", "IMD006_lesion.bmp' is empty"),
+        (b"<html>login</html>", "IMD006_lesion.bmp' is not a PNG"),
+        (mask(20)[:-30], "IMD006_lesion.bmp'"),
+        (mask(19), "the mask of 'IMD006' is 19x19 pixels"),
+    ],
+)
+def test_ph2_is_really_opened(command, tmp_path, monkeypatch, lesion, sentence):
+    """The last of the files is enough to be refused."""
+    monkeypatch.setitem(SOURCES, "ph2", replace(SOURCES["ph2"], images=6))
+    members = {name: data for number in range(1, 7) for name, data in ph2(number).items()}
+    write(tmp_path, members)
+    code, told, error = command("ph2", "--root", tmp_path)
+    assert code == 0 and "ph2: opening all 6 images and their masks" in told
+    write(tmp_path, {list(members)[-1]: lesion})
+    code, told, error = command("ph2", "--root", tmp_path)
+    assert code == 2 and sentence in error and error.count("\n") == 1 and "holds ph2" not in told
+
+
+def array(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
 def test_conic(command, tmp_path, monkeypatch):
     monkeypatch.setitem(SOURCES, "conic", replace(SOURCES["conic"], images=4))
-
-    def array(values):
-        file = io.BytesIO()
-        np.save(file, values)
-        return file.getvalue()
-
     write(tmp_path, {"images.npy": array(np.zeros((4, 8, 8, 3), np.uint8))})
     code, told, error = command("conic", "--root", tmp_path)
     assert code == 2 and "labels.npy, patch_info.csv missing" in error and "press Join" in told
@@ -807,6 +912,24 @@ def test_conic(command, tmp_path, monkeypatch):
     write(tmp_path, {"labels.npy": array(np.zeros((4, 8, 8, 2), np.uint16))})
     code, told, error = command("conic", "--root", tmp_path)
     assert (code, error) == (0, "") and "holds conic: 4 images" in told
+
+
+@pytest.mark.parametrize(
+    "file, wrong, sentence",
+    [
+        ("images.npy", array(np.full((4, 8, 8, 3), np.nan, np.float32)), "'dpath_0-0000' holds the brightness nan"),
+        ("labels.npy", array(np.full((4, 8, 8, 2), 9, np.uint16)), "'dpath_0-0000' holds the class 9"),
+        ("labels.npy", array(np.zeros((4, 9, 8, 2), np.uint16)), "the mask of 'dpath_0-0000' is 9x8 pixels"),
+        ("patch_info.csv", b"patch_info\n" + b"dpath_0-0000\n" * 4, "4 images have the same name 'dpath_0-0000'"),
+    ],
+)
+def test_conic_is_really_opened(command, tmp_path, monkeypatch, file, wrong, sentence):
+    monkeypatch.setitem(SOURCES, "conic", replace(SOURCES["conic"], images=4))
+    patches = b"patch_info\n" + b"".join(b"dpath_%d-0000\n" % i for i in range(4))
+    write(tmp_path, {"images.npy": array(np.zeros((4, 8, 8, 3), np.uint8)), "patch_info.csv": patches})
+    write(tmp_path, {"labels.npy": array(np.zeros((4, 8, 8, 2), np.uint16)), file: wrong})
+    code, told, error = command("conic", "--root", tmp_path)
+    assert code == 2 and sentence in error and error.count("\n") == 1 and "holds conic" not in told
 
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -821,6 +944,7 @@ def test_the_table_of_data_sets():
     for file in files:
         assert re.fullmatch(r"|md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", file.checksum) and file.name.endswith(".zip")
     for source in SOURCES.values():
+        assert len(source.files) == 1 or all(file.checksum for file in source.files)  # else none is checked
         assert bool(source.files) != bool(source.steps) and source.page.startswith("https://")
         assert source.licence and re.search(r"\b20\d\d\b", source.citation)
 

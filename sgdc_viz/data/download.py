@@ -16,6 +16,7 @@ import sys
 import time
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ Tell = Callable[[str], None]
 class RemoteFile:
     """One file of a data set.
 
-    Attributes: url: official address; its last part is the name on disk. megabytes: as the publisher's page says.
-    checksum: "md5:..." or "sha256:...", or "" where none is known.
+    Attributes: url: official address; its last part is the name on disk. megabytes: as the publisher's page says; more
+    than twice that is refused. checksum: "md5:..." or "sha256:...", or "" where none is known: then the file must be
+    the whole data set, so that its content can be checked instead.
     """
 
     url: str
@@ -220,8 +222,9 @@ def download(
     """Bring a public data set into a folder and open it; of one that needs a sign-up, check what was put there.
 
     What is there already stays. A transfer that stops, for whatever reason, goes on at the next call, provided that the
-    server still has the very same file. Files without known checksum are recorded in DIR/SHA256SUMS when first seen and
-    compared with it ever after.
+    server still has the very same file. Where no checksum is known, all images and masks are opened and counted; only
+    then is the file recorded in DIR/SHA256SUMS, and compared with it ever after. The files of a sign-up set
+    are opened in the same way. Of a folder that somebody unpacked the images are only counted.
 
     Args:
         name: a name in `sources`.
@@ -237,7 +240,7 @@ def download(
     Returns: the data set, every split of it.
 
     Raises:
-        ValueError: unknown name; a file that is not what it should be; files of a sign-up set missing in part.
+        ValueError: unknown name; a file that is not what it should be; files of a sign-up set missing or damaged.
         OSError: no network, a server that does not give the file, no room, no right to write, nothing there yet.
         Each in one sentence. No wrong or short file is left under an official name.
     """
@@ -255,10 +258,10 @@ def download(
         _refuse_mixture(name, root, sources)
         size = f"{len(source.files)} file{'s' * (len(source.files) > 1)}"
         tell(f"{size}, about {_size(sum(file.megabytes for file in source.files) * 1e6)}, into {root}")
-        _Visit(source, root, tell, progress, plain_http, timeout, tries, pause).fetch_all()
+        _Visit(name, source, root, tell, progress, plain_http, timeout, tries, pause).fetch_all()
         dataset = open_dataset(name, root)
     else:
-        dataset = _put_there_by_hand(name, source, root, tell)
+        dataset = _put_there_by_hand(name, source, root, tell, progress)
     tell(f"{root} holds {name}: {len(dataset)} images")
     if len(dataset) != source.images:
         why = "some are missing here" if len(dataset) < source.images else "some here are not of it"
@@ -284,10 +287,25 @@ def _refuse_mixture(name: str, root: Path, sources: Mapping[str, Source]) -> Non
                 )
 
 
-def _put_there_by_hand(name: str, source: Source, root: Path, tell: Tell) -> Dataset:
+def _open_all(dataset: Dataset, tell: Tell, progress: bool) -> None:
+    """Read every image and mask: a few seconds, half a minute for the 30,000 masks of BBBC038.
+
+    Raises: ValueError for the first that cannot be read, and for images that share a name."""
+    from tqdm import tqdm
+
+    common, count = Counter(dataset.names).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"{dataset.name}: {count} images have the same name {common!r}; get the official files again.")
+    tell(f"{dataset.name}: opening all {len(dataset)} images and their masks")
+    for _ in tqdm(dataset, total=len(dataset), unit="image", leave=False, disable=not progress):
+        pass
+
+
+def _put_there_by_hand(name: str, source: Source, root: Path, tell: Tell, progress: bool) -> Dataset:
     try:
         dataset = open_dataset(name, root)
         if len(dataset) >= source.images:
+            _open_all(dataset, tell, progress)
             return dataset
         missing = ValueError(f"{name}: found {len(dataset)} of {source.images} images in {str(root)!r}; add the rest.")
     except (ValueError, OSError) as error:
@@ -306,6 +324,7 @@ class _Visit:
 
     def __init__(
         self,
+        name: str,
         source: Source,
         root: Path,
         tell: Tell,
@@ -317,8 +336,8 @@ class _Visit:
     ):
         from filelock import FileLock
 
-        self.source, self.root, self.tell, self.progress, self.plain_http = source, root, tell, progress, plain_http
-        self.timeout, self.tries, self.pause = timeout, max(1, tries), pause
+        self.name, self.source, self.root, self.tell, self.progress = name, source, root, tell, progress
+        self.plain_http, self.timeout, self.tries, self.pause = plain_http, timeout, max(1, tries), pause
         self.workshop = root.absolute() / WORKSHOP
         self.lock = FileLock(self.workshop / "lock")
 
@@ -361,7 +380,8 @@ class _Visit:
         return (self.root / file.name).exists() or self.unpacked(file)
 
     def unpacked(self, file: RemoteFile) -> bool:
-        return (self.root / file.name).with_suffix("").is_dir()
+        folder = (self.root / file.name).with_suffix("")  # an empty one, made for unpacking, does not count
+        return any(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*"))
 
     def confirm(self, file: RemoteFile) -> None:
         path = self.root / file.name
@@ -415,7 +435,23 @@ class _Visit:
                 f"{file.name} is not the file that was here before (its SHA-256 is not the one in {RECORD}): {advice}; "
                 f"if you trust the new one, delete its line in {RECORD} first."
             )
+        if not wanted and not recorded:
+            trouble = self.trouble_inside(path)
+            if trouble:
+                raise ValueError(f"{file.name} is not the official file ({trouble}): {advice}.")
         return digest
+
+    def trouble_inside(self, path: Path) -> str:
+        """Why a zip is not the whole data set, "" if it is. A text, not an error: that would keep the zip open, and
+        Windows does not let go of open files."""
+        try:
+            dataset = open_dataset(self.name, path)
+            if len(dataset) != self.source.images:
+                return f"it holds {len(dataset)} images, not {self.source.images}"
+            _open_all(dataset, self.tell, self.progress)
+        except ValueError as error:
+            return str(error).rstrip(".")
+        return ""
 
     def recorded(self) -> dict[str, str]:
         """File name -> SHA-256, as DIR/SHA256SUMS has it."""
@@ -470,6 +506,7 @@ class _Resuming:
         self.visit, self.part, self.tell = visit, part, visit.tell
         self.label, self.page, self.host = part.stem, visit.source.page, urlsplit(file.url).hostname
         self.whose = part.with_name(part.name + ".json")
+        self.most = 2 * file.megabytes * 1e6  # bytes; what the publisher's page says is not exact
 
     def have(self) -> int:
         """Bytes that are here."""
@@ -624,6 +661,12 @@ class _Resuming:
         from tqdm import tqdm
 
         size = now["size"]
+        too_much = ValueError(
+            f"{self.label}: {self.host} sends more than {_size(self.most)}, twice what is expected, so it was not "
+            f"kept; see {self.page}."
+        )
+        if size and size > self.most:
+            raise too_much
         room = shutil.disk_usage(self.part.parent).free + (0 if have else self.have())
         if size and size - have > room:
             raise OSError(
@@ -638,14 +681,17 @@ class _Resuming:
         with bar, open(self.part, "ab") as part:
             for piece in chain([first], pieces):
                 part.write(piece)
+                part.flush()  # some systems would hold back a megabyte, which a kill would lose
                 bar.update(len(piece))
-            part.flush()
+                have += len(piece)
+                if have > (size or self.most):  # it may never end
+                    break
             os.fsync(part.fileno())
-        if size is not None and self.have() < size:
+        if size is not None and have < size:
             raise _Passing("the connection was lost")
-        if size is not None and self.have() > size:
+        if have > (size or self.most):
             self.drop()
-            raise _Passing(f"{self.host} sent more than it said")
+            raise _Passing(f"{self.host} sent more than it said") if size else too_much
 
 
 def _cannot_write(root: Path, error: OSError) -> OSError:

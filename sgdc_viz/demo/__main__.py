@@ -20,6 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, help="default: 7860, or the next free one")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     given = parser.parse_args(arguments)
+    if given.port is not None and not 1 <= given.port <= 65535:
+        parser.error(f"--port {given.port} must be from 1 to 65535.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly end, so that the folder for uploads goes
     try:
         page = Page()
