@@ -85,7 +85,7 @@ def train(
         str | None,
         typer.Option(help="Start from a shipped model (by name) or a .safetensors file, of the same architecture."),
     ] = None,
-    save_every: Annotated[int, typer.Option(help="Steps between savings of the state to resume from.")] = 100,
+    save_every: Annotated[int, typer.Option(help="Steps between savings of the state to resume from.")] = 10,
     resume: Annotated[
         bool, typer.Option("--resume", metavar="", help="Go on with the interrupted run in --out.")
     ] = False,
@@ -100,6 +100,7 @@ def train(
 
     from sgdc_viz.learn import TrainConfig, fit, start_from
     from sgdc_viz.learn.history import SMALL
+    from sgdc_viz.learn.train import STATE_FILE
     from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
     _set_threads(threads)
@@ -119,7 +120,10 @@ def train(
     torch.manual_seed(seed)
     model = SGDCNet(network)
     if init is not None:
-        start_from(model, init)
+        if resume and (out / STATE_FILE).exists():
+            print("--init is not used: the interrupted run goes on with its own weights")
+        else:
+            start_from(model, init)
     print(f"{len(training)} training and {len(validation)} validation images; {kernel_source} kernels; seed {seed}")
     fit(model, training, validation if len(validation) else None, settings, out=out, resume=resume, keep=kept)
     print(f"wrote {out / 'model.safetensors'}")
@@ -266,7 +270,7 @@ def predict(
 ) -> None:
     """Segment images: NAME_mask.png (0 or 255; class numbers if multi-class) and NAME_overlay.png for each."""
     import numpy as np
-    from skimage.segmentation import mark_boundaries
+    from skimage.segmentation import find_boundaries
 
     from sgdc_viz.data import load_image
     from sgdc_viz.data.folders import MAX_SIDE
@@ -291,7 +295,8 @@ def predict(
     for path in images:
         image = load_image(path, max_side=MAX_SIDE)
         mask = predict_mask(model, image)
-        overlay = (mark_boundaries(image, mask.astype(int), color=(1, 0.85, 0), mode="thick") * 255).astype(np.uint8)
+        overlay = image.copy()
+        overlay[find_boundaries(mask.astype(np.uint8), mode="thick")] = (255, 216, 0)
         saved = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
         write_whole(out / f"{path.stem}_mask.png", png(saved, PREDICTED))
         write_whole(out / f"{path.stem}_overlay.png", png(overlay, PREDICTED))

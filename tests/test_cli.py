@@ -199,6 +199,9 @@ def test_train_starts_from_a_shipped_model(capsys, folder, tmp_path):
     ours, shipped = load_checkpoint(out / "model.safetensors"), load_pretrained("synthetic-structure")
     for (name, mine), theirs in zip(ours.named_parameters(), shipped.parameters(), strict=True):
         assert mine.equal(theirs), name
+    code, told, error = run(capsys, "train", "--data", "folder", "--root", folder, *BRIEF, "--init", "nuclei-structure",
+                            "--learning-rate", 0, "--out", out, "--resume")  # fmt: skip
+    assert code == 0 and "--init is not used: the interrupted run goes on with its own weights" in told, error
 
 
 def test_two_images_are_too_few(capsys, folder, tmp_path):

@@ -224,6 +224,17 @@ def test_sweeps_turn_one_dial_and_keep_the_seeds():
     assert len(train_images) == 6 and not trained_on & tested_on
 
 
+def test_images_are_kept_up_to_a_bound_and_read_again_beyond_it(monkeypatch):
+    dataset, read = Bench(MICRO).train.dataset, []
+    size = sum(part.nbytes for part in (dataset[0].image, dataset[0].mask))
+    item = type(dataset).__getitem__
+    monkeypatch.setattr(type(dataset), "__getitem__", lambda self, i: read.append(i) or item(self, i))
+    images = experiment.Images(dataset, None, train.Kept(limit=2 * size))
+    for _ in range(2):
+        assert [sample.name for sample in images] == dataset.names
+    assert read == [0, 1, 2, 3, 4, 5, 2, 3, 4, 5]
+
+
 # --- one cell ---------------------------------------------------------------------------------------------------------
 
 
@@ -777,6 +788,39 @@ def test_results_of_something_else_are_not_taken_for_done(unbroken, tmp_path, ca
     code, told, error = run(capsys, "experiment", "micro", "--out", tmp_path, "--work", tmp_path / "work")
     assert code == 2 and f"of another experiment or of other settings ({says})" in error and not told
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"options": {**MICRO.options, "count": 5}}, "synthetic-shapes, 6 images, -> synthetic-shapes, 5"),
+        ({"images": 2}, "synthetic-shapes, 12 images, -> synthetic-shapes, 8"),
+    ],
+    ids=["train", "test"],
+)
+def test_results_of_other_images_are_neither_taken_for_done_nor_added_to(
+    unbroken, tmp_path, capsys, monkeypatch, change, says
+):
+    monkeypatch.setitem(EXPERIMENTS, "micro", replace(MICRO, **change))
+    done = "structure-seed0.json"
+    (tmp_path / done).write_bytes((unbroken / "out" / done).read_bytes())
+    for more in (["--cell", "structure-seed0"], ["--arms", "pooled-8", "--jobs", 2]):
+        code, told, error = run(capsys, "experiment", "micro", "--out", tmp_path, "--work", tmp_path / "work", *more)
+        assert code == 2 and f"{done}' is a result on other images than those given now ({says})" in error and not told
+        assert len(error.splitlines()) == 1
+    assert os.listdir(tmp_path) == [done]
+
+
+def test_states_of_other_images_are_refused_before_anything_is_trained(tmp_path):
+    cells, seen = MICRO.cells(), []
+    train.fit(
+        micro_network("structure"), Bench(MICRO).train, config=training_of(MICRO, cells[-1]), progress=False,
+        out=tmp_path / "work" / cells[-1].name, on_step=lambda *_: True,
+    )  # fmt: skip
+    other = replace(MICRO, options={**MICRO.options, "count": 5})
+    with pytest.raises(ValueError, match=rf"{cells[-1].name}.*was trained on other data \(images 6 -> 5\)"):
+        experiment.work_through(other, cells, tmp_path / "out", tmp_path / "work", tell=seen.append)
+    assert not seen and not (tmp_path / "out").exists()
 
 
 def test_a_rehearsal_shares_no_folder_with_the_real_thing(capsys, tmp_path, monkeypatch):

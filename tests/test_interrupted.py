@@ -315,6 +315,25 @@ def test_a_training_killed_within_a_write(unbroken, tmp_path):
         check_the_end(out, unbroken)
 
 
+def test_a_second_training_keeps_out_of_the_folder_until_the_first_is_killed(capsys, tmp_path, train_words, whole):
+    out, told = tmp_path / "run", tmp_path / "told"
+    words = train_words(out, "--save-every", 1)
+    told.with_suffix(".slow").touch()
+    child = start(command, told, words)
+    wait_for(told.with_suffix(".saving").exists, child)
+    (draft,) = out.glob("*.part")
+    for more in (["--resume"], ["--kernel-source", "pooled"]):
+        code, _, error = run_cli(capsys, *words, *more)
+        says = f"another training is writing to {str(out)!r}: wait for it or choose another folder (--out)."
+        assert (code, error) == (2, f"error: {says}\n")
+    assert draft.exists() and child.is_alive()
+    child.kill()
+    assert ended(child) == -signal.SIGKILL
+    assert run_cli(capsys, *words, "--resume")[0] == 0
+    check_the_same(out, whole)
+    assert set(os.listdir(out)) == {STATE_FILE, "model.safetensors", "history.json"}
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Results of the experiment that nothing interrupts."""

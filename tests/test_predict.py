@@ -63,6 +63,68 @@ def test_tiles_meet_without_a_seam(monkeypatch):
     assert np.abs(tiled - whole).mean() < 1e-3
 
 
+def middles(model, width=2500):
+    """Largest difference of logits from those in one piece, in the middle of each tile but the first and the last."""
+    image = picture(32, width)
+    starts = []
+    spans = predict._spans
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(predict, "_spans", lambda *a: starts.append([(y, len(w)) for y, w in spans(*a)]) or spans(*a))
+        *_, step = predict.predict_tiles(model, image)
+        whole = model(predict.image_tensor(image)).logits
+    difference = (step.logits - whole).abs().amax((0, 1, 2))
+    assert difference.max() > 1e-3  # at the borders of tiles context is missing
+    inner = [start + length // 2 for start, length in starts[1][1:-1]]
+    assert step.all == len(inner) + 2 > 2
+    return max(float(difference[x - 16 : x + 16].max()) for x in inner)
+
+
+@pytest.mark.parametrize("overlap", [predict.OVERLAP, 64])
+@pytest.mark.parametrize(
+    ("source", "pool_size"), [("structure", 1), ("semantic", 1), ("plain", 1), *(("pooled", p) for p in (1, 5, 8, 16))]
+)
+def test_tiles_equal_the_whole_in_their_middle(source, pool_size, overlap, monkeypatch):
+    """Also where blocks share a kernel: those of a tile are those of the image."""
+    monkeypatch.setattr(predict, "OVERLAP", overlap)
+    assert middles(tiny(kernel_source=source, pool_size=pool_size, layer_scale_init=1.0)) < 1e-5
+
+
+@pytest.mark.parametrize(("source", "pool_size"), [("global", 1), ("dyconv", 1), ("idconv", 1), ("pooled", 32)])
+def test_tiles_differ_from_the_whole_where_kernels_are_made_from_more_than_a_tile_holds(source, pool_size):
+    assert middles(tiny(kernel_source=source, pool_size=pool_size, layer_scale_init=1.0)) > 1e-5
+
+
+def test_tiles_whose_blocks_do_not_meet_are_refused():
+    model, image = tiny(kernel_source="pooled", pool_size=5), picture(32, 700)
+    assert [step.all for step in predict.predict_tiles(model, image, tile=400, overlap=160)] == [3] * 4
+    with pytest.raises(ValueError, match="multiple of 80, the side of the model's largest pooled block"):
+        next(predict.predict_tiles(model, image, tile=400, overlap=144))
+
+
+def test_what_fits_one_piece_is_one_piece():
+    for side, tiles in ((1024, 1), (1025, 2)):
+        assert next(predict.predict_tiles(tiny(kernel_source="pooled", pool_size=5), picture(8, side))).all == tiles
+
+
+def test_where_the_device_cannot_resize_the_cpu_does():
+    """On Apple's GPUs torch 2.5 and 2.6 cannot; played by tensors that say they lie on one, and hold no values."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Old(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            if "_aa" in str(operator) and args[0].device.type == "mps":
+                raise NotImplementedError(f"{operator} is not currently implemented for the MPS device")
+            return operator(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), Old():
+        logits = torch.empty(1, 2, 30, 40, device="mps")
+        with pytest.raises(NotImplementedError):
+            torch.nn.functional.interpolate(logits, size=(60, 80), mode="bilinear", antialias=True)
+        large = predict.at_size(logits, (60, 80))
+    assert large.shape == (1, 2, 60, 80) and large.device.type == "mps"
+
+
 @pytest.mark.parametrize(
     "bad",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from sgdc_viz.learn import (
     save_checkpoint,
     start_from,
 )
-from sgdc_viz.learn.checkpoints import read_safetensors
+from sgdc_viz.learn.checkpoints import read_safetensors, write_safetensors
 from sgdc_viz.learn.train import make_batch
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
@@ -156,6 +157,53 @@ def test_a_second_run_never_overwrites_the_first(samples, tmp_path):
         fit(tiny(), samples, config=other, out=tmp_path, resume=True, progress=False)
 
 
+def drawn(kind="nuclei", **options):
+    return open_dataset(f"synthetic-{kind}", split="train", **{"count": 4, "size": 64, **options})
+
+
+OTHER_DATA = {
+    "images 4 -> 3": dict(count=3),
+    "other images": dict(seed=1),
+    "drawn or chosen in another way": dict(size=96),
+    "name synthetic-nuclei -> synthetic-dermoscopy, kind nuclei -> dermoscopy": dict(kind="dermoscopy"),
+}
+
+
+@pytest.fixture(scope="module")
+def first_step(tmp_path_factory):
+    """Folder of a run on `drawn()` that stopped after its first step."""
+    folder = tmp_path_factory.mktemp("first")
+    fit(tiny(), drawn(), config=TrainConfig(steps=2, **QUICK), out=folder, progress=False, on_step=lambda *_: True)
+    return folder
+
+
+@pytest.mark.parametrize("says", OTHER_DATA)
+def test_a_run_is_not_resumed_with_other_images(first_step, says):
+    before, config = (first_step / "state.safetensors").read_bytes(), TrainConfig(steps=2, **QUICK)
+    with pytest.raises(ValueError, match=rf"state\.safetensors' was trained on other data \({says}.*\): resume with"):
+        fit(tiny(), drawn(**OTHER_DATA[says]), config=config, out=first_step, resume=True, progress=False)
+    assert (first_step / "state.safetensors").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_with_truth_read_in_another_way(tmp_path):
+    """As `--instances` does: the same images, and now their masks number the objects."""
+    data, settings = squares(3), dict(config=TrainConfig(steps=2, **QUICK), out=tmp_path, progress=False)
+    fit(tiny(), data, **settings, on_step=lambda *_: True)
+    numbered = [replace(sample, instances=sample.mask.astype(np.int32)) for sample in data]
+    with pytest.raises(ValueError, match=r"other data \(instances False -> True\)"):
+        fit(tiny(), numbered, **settings, resume=True)
+    assert len(fit(tiny(), data, **settings, resume=True)) == 2
+
+
+def test_a_state_of_old_that_does_not_say_its_images_is_resumed(first_step, tmp_path):
+    tensors, metadata = read_safetensors(first_step / "state.safetensors")
+    del metadata["data"]
+    write_safetensors(tmp_path / "state.safetensors", tensors, metadata)
+    config = TrainConfig(steps=2, **QUICK)
+    assert len(fit(tiny(), drawn(), config=config, out=tmp_path, resume=True, progress=False)) == 2
+    assert "data" in read_safetensors(tmp_path / "state.safetensors")[1]
+
+
 def test_bf16_autocast_trains_close_to_float32_and_leaves_the_model_as_it_was(samples):
     losses = {}
     for precision in ("no", "bf16"):
@@ -168,13 +216,13 @@ def test_bf16_autocast_trains_close_to_float32_and_leaves_the_model_as_it_was(sa
     np.testing.assert_allclose(losses["bf16"], losses["no"], rtol=0.05)
 
 
-def test_diverging_loss_is_named_and_the_model_stays_usable(samples):
+def test_diverging_loss_is_named_and_the_model_stays_usable(samples, tmp_path):
     model = tiny()
     with torch.no_grad():
         model.head.weight.fill_(float("nan"))
     with pytest.raises(ValueError, match="step 0: lower the learning rate"):
-        fit(model, samples, config=TrainConfig(steps=2, **QUICK), progress=False)
-    assert not model.training
+        fit(model, samples, config=TrainConfig(steps=2, **QUICK), out=tmp_path / "a" / "run", progress=False)
+    assert not model.training and not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -35,12 +35,12 @@ from sgdc_viz.data import Dataset, Sample, open_dataset
 from sgdc_viz.data.transforms import to_scale
 from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
-from .checkpoints import remove_drafts, write_whole
+from .checkpoints import read_safetensors, remove_drafts, write_whole
 from .history import SMALL
 from .metrics import summarise
 from .predict import evaluate
 from .publish import GUIDANCE_CONTROLS, average_pixels, changed_guidance, for_json, shuffle_pixels
-from .train import STATE_FILE, TrainConfig, fit, processes, stopping
+from .train import STATE_FILE, Kept, TrainConfig, check_data, fit, processes, stopping, trained_on
 
 DECLARED = {
     "primary": "nsd1",  # surface Dice at 1 px, over all test images; in `shapes` over all levels of all dials
@@ -280,20 +280,17 @@ Tell = Callable[[str], None]  # takes a line on how far it is
 
 
 class Images(Sequence):
-    """A data set at the experiment's scale, each image read once and kept (in `kept`, by name)."""
+    """A data set at the experiment's scale, each image read once and kept while there is room (in `kept`, by name)."""
 
-    def __init__(self, dataset: Dataset, longest_side: int | None = None, kept: dict[str, Sample] | None = None):
+    def __init__(self, dataset: Dataset, longest_side: int | None = None, kept: Kept | None = None):
         self.dataset, self.longest_side = dataset, longest_side
-        self._names, self._kept = dataset.names, {} if kept is None else kept
+        self._names, self._kept = dataset.names, kept or Kept()
 
     def __len__(self) -> int:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
-        name = self._names[index]
-        if name not in self._kept:
-            self._kept[name] = to_scale(self.dataset[index], self.longest_side)
-        return self._kept[name]
+        return self._kept.get(self._names[index], lambda: to_scale(self.dataset[index], self.longest_side))
 
     def describe(self) -> dict:
         return self.dataset.describe()
@@ -330,7 +327,7 @@ class Bench:
         self.all = self.train = None
         if experiment.folds:
             self.all = open_dataset(experiment.data, root, None, **experiment.options)
-            self._kept: dict[str, Sample] = {}
+            self._kept = Kept()
             groups = len(set(self.all.groups))
             if groups < experiment.folds:
                 raise ValueError(
@@ -574,7 +571,7 @@ def check_ready(
 
     Raises:
         ValueError, FileNotFoundError: data that is needed is not given or not there, or is given and of no use; a
-            result in `out` is of another experiment or other settings.
+            result in `out` is of another experiment, other settings or other images.
         ImportError: the network needs a package that is missing.
     """
     for option, data, given in (("--root", experiment.data, root), ("--test-root", experiment.test_data, test_root)):
@@ -601,6 +598,31 @@ def check_ready(
             )
     with torch.device("meta"):  # no numbers are made, but the encoder's package is imported
         build_network(experiment, cells[0])
+    # of all cells: results of different images, side by side in one folder, cannot be compared
+    done = [path for path in (out / f"{cell.name}.json" for cell in experiment.cells()) if path.exists()]
+    bench = Bench(experiment, root, test_root) if done else None
+    for path in done:
+        result = read_result(path)
+        train, tests = bench.fold(result["seed"])
+        for before, now in ((result["train_data"], train.describe()), (result["test_data"], _describe(tests))):
+            if before["names_sha256"] != now["names_sha256"]:
+                raise ValueError(
+                    f"{str(path)!r} is a result on other images than those given now ({before['name']}, "
+                    f"{before['images']} images, -> {now['name']}, {now['images']}): give another --out."
+                )
+
+
+def _open(
+    experiment: Experiment, cells: Sequence[Cell], work: Path, root: Path | None, test_root: Path | None
+) -> Bench:
+    """The images. Raises ValueError for a state of other ones in `work` before anything is trained."""
+    bench = Bench(experiment, root, test_root)
+    for cell in cells:
+        path = work / cell.name / STATE_FILE
+        with suppress(FileNotFoundError):  # there is none, or another worker has just finished with it
+            train = bench.fold(cell.seed)[0]
+            check_data(path, read_safetensors(path)[1], trained_on(train, train[0]))
+    return bench
 
 
 def work_through(
@@ -652,7 +674,7 @@ def work_through(
                 continue
             try:
                 remove_drafts(path)
-                bench = bench or Bench(experiment, root, test_root)
+                bench = bench or _open(experiment, cells, work, root, test_root)
                 result = run_cell(bench, cell, folder, cpu=cpu, progress=progress, tell=None if progress else tell)
                 if result:
                     write_result(path, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from sgdc_viz.nn import SGDCNet
 
 from .metrics import evaluate_labels, evaluate_masks, summarise
 
-TILE, OVERLAP = 1024, 128  # pixels at the model's scale; a larger image is predicted in tiles
+TILE, OVERLAP = 1024, 128  # pixels at the model's scale; a larger image is predicted in tiles, see `predict_tiles`
 
 
 def scaled(model: SGDCNet, image: np.ndarray) -> np.ndarray:
@@ -69,7 +70,10 @@ def at_size(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Logits [1, C, h, w] -> [1, C, H, W], bilinear, where the model's scale is not the image's own."""
     if logits.shape[-2:] == size:
         return logits
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True)
+    there = logits.device
+    if there.type == "mps":  # torch 2.5 and 2.6 have no antialiased resize for Apple's GPUs: done on the CPU
+        logits = logits.cpu()
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False, antialias=True).to(there)
 
 
 def predict_mask(model: SGDCNet, image: np.ndarray | str | Path) -> np.ndarray:
@@ -101,10 +105,19 @@ def predict_tiles(
     Nothing runs between two steps, so whoever asks for them may pause, or stop for good. The model sees one tile at a
     time: memory grows with the tile, and with the image only by its logits.
 
+    Whether this is the prediction in one piece depends on what the model's kernels are made from:
+
+        its surroundings ("structure", "semantic") or nothing ("plain"): yes, but for pixels near a tile's border,
+            where context is cut off
+        blocks ("pooled"): so too, as tiles begin where blocks begin; but no, if a tile of this size does not hold four
+            of the largest blocks (by default: pool size over 16, compact), whose cuts then fall elsewhere
+        all that the model sees ("global", "dyconv", "idconv"): no, as the average over a tile is not the image's
+
     Args:
         image: uint8 RGB [h, w, 3] at the model's scale, see `scaled`.
-        tile: side of a tile in pixels (default 1024), overlap: what two neighbours share (default 128). Their
-            difference is a multiple of the coarsest stride, so that the feature grids of all tiles are one grid.
+        tile: side of a tile in pixels, overlap: what two neighbours share. Their difference is a multiple of the
+            coarsest stride, so that the feature grids of all tiles are one grid, and of the largest block's side, where
+            a tile holds four blocks. Default: 1024 and 128, rounded to such multiples, down and up.
 
     Yields:
         first TileStep(0, all), then one step for each tile.
@@ -112,14 +125,15 @@ def predict_tiles(
     Raises:
         ValueError: a tile that does not hold its overlap, or feature grids that do not meet.
     """
-    tile, overlap, coarsest = tile or TILE, overlap or OVERLAP, model.config.strides[-1]
-    if not 0 < overlap < tile or (tile - overlap) % coarsest:
+    most, (height, width), device = tile or TILE, image.shape[:2], next(model.parameters()).device
+    unit, what = _unit(model, most)
+    tile, overlap = tile or TILE // unit * unit, overlap or -(-OVERLAP // unit) * unit
+    if not 0 < overlap < tile or (tile - overlap) % unit:
         raise ValueError(
-            f"tile={tile} must be larger than overlap={overlap}, and by a multiple of {coarsest}, the model's coarsest "
-            "stride in pixels."
+            f"tile={tile} must be larger than overlap={overlap}, and by a multiple of {unit}, {what} in pixels."
         )
-    (height, width), device = image.shape[:2], next(model.parameters()).device
-    spans = [(rows, columns) for rows in _spans(height, tile, overlap) for columns in _spans(width, tile, overlap)]
+    rows, columns = (_spans(side, tile if side > most else side, overlap) for side in (height, width))
+    spans = list(product(rows, columns))
     total = None
     yield TileStep(0, len(spans))
     for done, ((y, down), (x, across)) in enumerate(spans, start=1):
@@ -133,6 +147,16 @@ def predict_tiles(
             weight = (down[:, None] * across[None, :]).to(logits)
             total[..., y : y + len(down), x : x + len(across)] += logits * weight
         yield TileStep(done, len(spans), total if done == len(spans) else None)
+
+
+def _unit(model: SGDCNet, tile: int) -> tuple[int, str]:
+    """How many pixels lie between places where a tile may begin, and what that is in words."""
+    config = model.config
+    coarsest = config.strides[-1]
+    largest = coarsest * config.pool_size  # its multiples begin blocks at the finer strides too: those divide it
+    if config.kernel_source == "pooled" and 4 * largest <= tile:  # else a tile's border is near all of its blocks
+        return largest, "the side of the model's largest pooled block"
+    return coarsest, "the model's coarsest stride"
 
 
 def _spans(size: int, tile: int, overlap: int) -> list[tuple[int, torch.Tensor]]:

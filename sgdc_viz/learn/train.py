@@ -16,8 +16,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,7 @@ from sgdc_viz.data.transforms import Augmentation, random_window, to_scale, to_t
 from sgdc_viz.nn import SGDCNet
 
 from .checkpoints import (
+    MOST_SIDE,
     CheckpointInfo,
     check_writable,
     load_pretrained,
@@ -45,6 +46,8 @@ from .predict import evaluate
 
 MODEL_FILE, STATE_FILE, HISTORY_FILE = "model.safetensors", "state.safetensors", "history.json"
 KEPT_FOLDER = "history"  # checkpoints at chosen steps, see `fit(..., keep=...)`
+LOCK_FILE = ".lock"  # in the run's folder while it is written to
+KEPT_BYTES = 2 * 2**30  # of images at training scale, beyond which they are read again
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,13 @@ class TrainConfig:
         for name in ("steps", "batch_size", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be 1 or more.")
-        if self.longest_side is not None and self.longest_side < 1:
+        if self.longest_side is not None and not 1 <= self.longest_side <= MOST_SIDE:
             raise ValueError(
-                f"longest_side={self.longest_side} must be at least 1 pixel (None or --longest-side 0: keep the size)."
+                f"longest_side={self.longest_side} must be from 1 to {MOST_SIDE} pixels (None or --longest-side 0: "
+                "keep the size)."
             )
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed} must be 0 or larger and below 2**63.")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
             raise ValueError(f"mixed_precision={self.mixed_precision!r} must be 'no', 'bf16' or 'fp16'.")
 
@@ -138,8 +144,8 @@ def fit(
         validation: images for the live validation score; never trained on.
         config: a TrainConfig.
         out: folder for `model.safetensors` (the result), `state.safetensors` (to go on from) and `history.json`.
-        resume: go on from `out`, where a run with the same settings was interrupted; losses and weights then are those
-            of an unbroken run. Starts at step 0 if there is nothing yet.
+        resume: go on from `out`, where a run with the same settings and images was interrupted; losses and weights then
+            are those of an unbroken run. Starts at step 0 if there is nothing yet.
         keep: steps after which a checkpoint is also written to `out`/history/step-000050.safetensors, and kept; 0 is
             before training. `sgdc_viz.learn.history` makes one small file of them.
         progress: show a bar with the running loss and the last validation score.
@@ -152,16 +158,13 @@ def fit(
 
     Raises:
         ValueError: settings that do not fit, fp16 on a CPU, a batch that the processes cannot share evenly, steps to
-            keep that the run does not have or that a resumed run has passed without keeping them, or a loss that is not
-            finite (the last saved state is kept).
-        FileExistsError: `out` holds another run's state and resume is False.
+            keep that the run does not have or that a resumed run has passed without keeping them, a resumed run of
+            other settings or images, or a loss that is not finite (the last saved state is kept).
+        FileExistsError: `out` holds another run's state and resume is False, or another training is writing to it.
         OSError: the disk is full, or `out` cannot be written; the last saved state is kept.
         KeyboardInterrupt: Ctrl-C or a plain `kill`, after the step in hand and after saving the state to `out`; a
             second Ctrl-C does not wait for that.
     """
-    from accelerate.utils import broadcast, set_seed
-    from tqdm.auto import tqdm
-
     config = config or TrainConfig()
     if len(train) == 0:
         raise ValueError("the training set holds no image.")
@@ -175,12 +178,34 @@ def fit(
     if folder is not None:
         check_writable(folder)
     keep = _check_keep(keep, config.steps, folder)
+    with _alone(folder, accelerator) if folder is not None else nullcontext():
+        return _fit(model, train, validation, config, accelerator, folder, resume, keep, progress, on_step)
+
+
+def _fit(
+    model: SGDCNet,
+    train: Dataset | Sequence[Sample],
+    validation: Dataset | Sequence[Sample] | None,
+    config: TrainConfig,
+    accelerator,
+    folder: Path | None,
+    resume: bool,
+    keep: frozenset[int],
+    progress: bool,
+    on_step,
+) -> list[dict]:
+    """`fit` once its arguments are checked and its folder is its own."""
+    from accelerate.utils import broadcast, set_seed
+    from tqdm.auto import tqdm
+
+    samples = _Scaled(train, config.longest_side)
+    data = trained_on(train, samples[0]) if folder is not None else {}
     optimizer = make_optimizer(model, config)
     step, history = 0, []
     if folder is not None and (folder / STATE_FILE).exists():
         if not resume:
             raise FileExistsError(f"{str(folder)!r} holds another run: resume it (--resume) or choose a new folder.")
-        step, history = _load_state(folder / STATE_FILE, model, optimizer, config, accelerator.scaler)
+        step, history = _load_state(folder / STATE_FILE, model, optimizer, config, data, accelerator.scaler)
         gone = [s for s in sorted(keep) if s <= step and not kept_path(folder, s).exists()]
         if gone:
             raise ValueError(
@@ -189,7 +214,6 @@ def fit(
             )
 
     described = _describe(train, config, model)
-    samples = _Scaled(train, config.longest_side)
     augment = Augmentation(config.crop, described["kind"]) if config.augment else None
     together = accelerator.num_processes > 1
     replaced = _share_batch_norm(model.to(accelerator.device)) if together and accelerator.device.type != "cpu" else {}
@@ -232,7 +256,7 @@ def fit(
                 if main and step in keep:  # before the state: what a resumed run has passed is there
                     _keep_checkpoint(folder, accelerator.unwrap_model(net), described, config, step, history)
                 if folder is not None and main and (stop or interrupted or _due(config.save_every, step, config.steps)):
-                    state = (accelerator.unwrap_model(net), optimizer, config, step, history, accelerator.scaler)
+                    state = (accelerator.unwrap_model(net), optimizer, config, data, step, history, accelerator.scaler)
                     _save_state(folder / STATE_FILE, *state)
                 if interrupted:
                     accelerator.wait_for_everyone()  # a launcher ends all when the first one goes
@@ -338,6 +362,36 @@ def _any(asked: dict[int, float], accelerator) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(len(asked)), device=accelerator.device), "sum"))
 
 
+@contextmanager
+def _alone(folder: Path, accelerator) -> Iterator[None]:
+    """Keep other trainings out of the folder by a lock that goes with its process. The main one takes it for all."""
+    from accelerate.utils import broadcast_object_list
+    from filelock import FileLock, Timeout
+
+    lock, ours = FileLock(folder / LOCK_FILE), [True]
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    if accelerator.is_main_process:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            ours = [False]
+    if not broadcast_object_list(ours)[0]:
+        raise FileExistsError(
+            f"another training is writing to {str(folder)!r}: wait for it or choose another folder (--out)."
+        )
+    try:
+        yield
+    finally:
+        if accelerator.is_main_process:
+            with suppress(OSError):  # while it is held: later it may be another's. On Windows filelock removes it
+                (folder / LOCK_FILE).unlink()
+            lock.release()
+            with suppress(OSError):
+                for path in made:
+                    path.rmdir()  # if nothing was written
+
+
 def _written(folder: Path, keep: Sequence[int]) -> list[Path]:
     """All files that a run writes."""
     return [folder / name for name in (STATE_FILE, MODEL_FILE, HISTORY_FILE)] + [kept_path(folder, s) for s in keep]
@@ -432,26 +486,35 @@ def _order(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size)
 
 
-class _Scaled(Sequence):
-    """Samples at the training scale, kept in memory after their first use up to `limit` bytes."""
+class Kept:
+    """Samples kept in memory after their first use, up to `limit` bytes; beyond it they are read again."""
 
-    def __init__(self, samples: Sequence[Sample], longest_side: int | None, limit: int = 2 * 2**30):
-        self.samples, self.longest_side, self.limit = samples, longest_side, limit
-        self.kept: dict[int, Sample] = {}
-        self.bytes = 0
+    def __init__(self, limit: int = KEPT_BYTES):
+        self.limit, self.bytes = limit, 0
+        self._samples: dict[Hashable, Sample] = {}
+
+    def get(self, key: Hashable, read: Callable[[], Sample]) -> Sample:
+        """The sample of this key, from `read` if it is not kept."""
+        if key in self._samples:
+            return self._samples[key]
+        sample = read()
+        size = sum(part.nbytes for part in (sample.image, sample.mask, sample.instances) if part is not None)
+        if self.bytes + size <= self.limit:
+            self._samples[key], self.bytes = sample, self.bytes + size
+        return sample
+
+
+class _Scaled(Sequence):
+    """Samples at the training scale, kept as far as there is room."""
+
+    def __init__(self, samples: Sequence[Sample], longest_side: int | None):
+        self.samples, self.longest_side, self._kept = samples, longest_side, Kept()
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Sample:
-        if index not in self.kept:
-            sample = to_scale(self.samples[index], self.longest_side)
-            size = sample.image.nbytes + sample.mask.nbytes
-            size += 0 if sample.instances is None else sample.instances.nbytes
-            if self.bytes + size > self.limit:
-                return sample
-            self.kept[index], self.bytes = sample, self.bytes + size
-        return self.kept[index]
+        return self._kept.get(index, lambda: to_scale(self.samples[index], self.longest_side))
 
 
 def _describe(train, config: TrainConfig, model: SGDCNet) -> dict:
@@ -494,10 +557,33 @@ def _last_score(history: list[dict]) -> float | None:
 # --- the complete state, for an exact resume ------------------------------------------------------------------------
 
 
+def trained_on(train: Dataset | Sequence[Sample], first: Sample) -> dict:
+    """What a state remembers of its images and of how their truth is read; `first` is one of them."""
+    told = train.describe() if hasattr(train, "describe") else {}
+    known = {key: told[key] for key in ("name", "kind", "num_classes", "rule", "names_sha256") if key in told}
+    return {**known, "images": len(train), "instances": first.instances is not None}
+
+
+def check_data(path: Path, metadata: dict[str, str], data: dict) -> None:
+    """Refuse a state of other data than `data`, which is from `trained_on`; states of old do not say theirs.
+
+    Raises:
+        ValueError: one sentence that names the file and what differs.
+    """
+    before = json.loads(metadata.get("data", "{}"))
+    other = [key for key in before if before[key] != data.get(key)]
+    if other:
+        told = [f"{key} {before[key]} -> {data.get(key)}" for key in other if key not in ("rule", "names_sha256")]
+        told = ", ".join(told) or ("other images" if "names_sha256" in other else "drawn or chosen in another way")
+        raise ValueError(
+            f"{str(path)!r} was trained on other data ({told}): resume with the same, or train anew in another folder."
+        )
+
+
 def _save_state(
-    path: Path, model: SGDCNet, optimizer, config: TrainConfig, step: int, history: list[dict], scaler
+    path: Path, model: SGDCNet, optimizer, config: TrainConfig, data: dict, step: int, history: list[dict], scaler
 ) -> None:
-    """Weights, AdamW's two moments, step, history and fp16's loss scale in one safetensors file."""
+    """Weights, AdamW's two moments, step, history, fp16's loss scale and what it is of in one safetensors file."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
@@ -506,12 +592,15 @@ def _save_state(
         "model_config": json.dumps(model.config.to_dict()),
         "step": str(step),
         "history": json.dumps(history),
+        "data": json.dumps(data),
         "scaler": json.dumps(scaler.state_dict() if scaler is not None else None),
     }
     write_safetensors(path, tensors, metadata)
 
 
-def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, scaler) -> tuple[int, list[dict]]:
+def _load_state(
+    path: Path, model: SGDCNet, optimizer, config: TrainConfig, data: dict, scaler
+) -> tuple[int, list[dict]]:
     tensors, metadata = read_safetensors(path)
     same = json.loads(json.dumps(asdict(config))) | {"save_every": 0, "validate_every": 0}
     before = json.loads(metadata["train_config"]) | {"save_every": 0, "validate_every": 0}
@@ -520,6 +609,7 @@ def _load_state(path: Path, model: SGDCNet, optimizer, config: TrainConfig, scal
         pairs = [(k, before.get(k), v) for k, v in same.items() if before.get(k) != v]
         told = ", ".join(f"{k} {a} -> {b}" for k, a, b in pairs) or "the network's settings"
         raise ValueError(f"{str(path)!r} was made with other settings ({told}): resume with the same ones.")
+    check_data(path, metadata, data)
     model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
