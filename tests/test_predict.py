@@ -139,6 +139,13 @@ def test_training_mode_is_refused():
         predict_mask(tiny().train(), picture(8, 8))
 
 
+def test_a_network_that_gives_nan_says_so():
+    model = tiny()
+    model.encoder.stages[0].conv1.bn.weight.data.fill_(3e38)  # finite, but not what comes of it
+    with pytest.raises(ValueError, match="gives NaN for this image: its weights are broken"):
+        predict_mask(model, picture(32, 32))
+
+
 def test_evaluate_counts_empty_and_missed():
     model = tiny()
     with torch.no_grad():

@@ -53,7 +53,7 @@ def predict_probability(model: SGDCNet, image: np.ndarray | str | Path) -> np.nd
         float32 [H, W], probability of foreground (binary), or [C, H, W] (multi-class), at the image's own size.
 
     Raises:
-        ValueError: if the image cannot be used, or the model is in training mode.
+        ValueError: if the image cannot be used, the model is in training mode, or it gives NaN.
     """
     if model.training:
         raise ValueError("the model is in training mode, where batch norm would use this image: call model.eval().")
@@ -63,6 +63,8 @@ def predict_probability(model: SGDCNet, image: np.ndarray | str | Path) -> np.nd
         pass
     logits = at_size(step.logits, image.shape[:2])
     probability = logits[0, 0].sigmoid() if logits.shape[1] == 1 else logits[0].softmax(0)
+    if not probability.isfinite().all():
+        raise ValueError("the network gives NaN for this image: its weights are broken, train or save it again.")
     return probability.float().cpu().numpy()
 
 
