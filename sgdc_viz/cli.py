@@ -631,7 +631,7 @@ def _check_file(file: Path, option: str, such_as: str) -> None:
     if file.is_dir():
         raise ValueError(f"{option} {str(file)!r} is a folder: give the name of a file, such as {such_as}.")
     if file.is_file() or not file.exists():  # else a pipe or a device
-        check_writable(Path(os.path.realpath(file)).parent)
+        check_writable((file.resolve() if file.is_symlink() else file).parent)
 
 
 def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
