@@ -30,6 +30,7 @@ GREY = RGB[:, :, 0]
 BLOCKS = np.kron(RGB[:2, :3], np.ones((16, 16, 1), np.uint8))  # JPEG keeps flat blocks of 16 almost exactly
 LARGE = np.random.default_rng(8).integers(0, 256, (90, 90, 3), dtype=np.uint8)  # does not become small when packed
 ONE_BIT = GREY > 99
+STRIP = np.vstack([RGB[0, :7], [(0, 0, 0)]]).astype(np.uint8)
 POSIX = os.name == "posix"
 LINUX = sys.platform == "linux"
 CANARY = "sgdc_viz_unpickled"  # an attribute that `builtins` gets if a pickle of ours is ever loaded
@@ -119,6 +120,12 @@ def png(width, height, bits, colour, rows: bytes, *extra: bytes, interlaced: int
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced))
     body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + body
+
+
+def png16(array: np.ndarray) -> bytes:
+    """A PNG of 16 bits with 2 to 4 channels."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    return png(array.shape[1], array.shape[0], 16, {2: 4, 3: 2, 4: 6}[array.shape[2]], rows)
 
 
 def with_chunk(data: bytes, *extra: bytes) -> bytes:
@@ -217,16 +224,20 @@ COLOURS = np.array([[(0, 0, 0), (200, 0, 0), (0, 90, 0)], [(0, 90, 0), (200, 0, 
 ON_WHITE = np.array([[(0, 0, 0), (227, 127, 127), (255, 255, 255)], [(255, 255, 255), (227, 127, 127), (0, 0, 0)]])
 DAMAGED, NO_IMAGE, NO_TIFF = "is damaged or incomplete", "is not a PNG, JPEG, TIFF or BMP image", "cannot be read"
 
+TWELVE = np.uint16(16)  # 8 bits times this are 12
+OPAQUE = np.full((6, 9), 65535, np.uint16)
+RGB_LABELS = np.unique(RGB.reshape(-1, 3), axis=0, return_inverse=True)[1].reshape(6, 9) + 1  # a number for each colour
+
 IMAGES = [
     # --- odd, and right: PNG
     File("interlaced PNG", lambda: adam7(RGB), RGB),
     File("1-bit PNG", lambda: encode(ONE_BIT), ONE_BIT * np.uint8(255), labels=ONE_BIT),
     File("PNG of 1 x 1 pixel", lambda: encode(RGB[:1, :1]), RGB[:1, :1]),
+    File("PNG of 1 x 4096 pixels", lambda: encode(np.tile(STRIP, (1, 512, 1))), np.tile(STRIP, (1, 512, 1))),
     File(
-        "PNG of 1 x 4096 pixels", lambda: encode(np.tile(RGB[:1, :8], (1, 512, 1))), np.tile(RGB[:1, :8], (1, 512, 1))
-    ),
-    File(
-        "PNG of 4096 x 1 pixels", lambda: encode(np.tile(RGB[:2, :1], (2048, 1, 1))), np.tile(RGB[:2, :1], (2048, 1, 1))
+        "PNG of 4096 x 1 pixels",
+        lambda: encode(np.tile(STRIP[:, None], (512, 1, 1))),
+        np.tile(STRIP[:, None], (512, 1, 1)),
     ),
     File(
         "PNG palette of 4 bits",
@@ -249,6 +260,31 @@ IMAGES = [
     File(
         "PNG RGB with one transparent colour",
         lambda: encode(RGB[:1, :2], transparency=tuple(map(int, RGB[0, 0]))),
+        np.stack([np.full(3, 255, np.uint8), RGB[0, 1]])[None],
+    ),
+    File("PNG of colours, 12 of 16 bits in use", lambda: png16(RGB * TWELVE), RGB, labels=RGB_LABELS),
+    File("PNG of colours and alpha, 12 of 16 bits in use", lambda: png16(with_alpha(RGB * TWELVE, OPAQUE)), RGB),
+    File(
+        "PNG of grey saved as colours, 12 of 16 bits in use",
+        lambda: png16(np.dstack([GREY * TWELVE] * 3)),
+        GREY,
+        labels=GREY * TWELVE,
+    ),
+    File(
+        "PNG of grey and alpha, 12 of 16 bits in use",
+        lambda: png16(with_alpha(GREY * TWELVE, OPAQUE)),
+        GREY,
+        labels=GREY * TWELVE,
+    ),
+    File(
+        "PNG of grey, 12 of 16 bits in use, and clear in parts",
+        lambda: png16(with_alpha(GREY * TWELVE, OPAQUE * ONE_BIT)),
+        np.where(ONE_BIT, GREY, 255).astype(np.uint8),
+        labels=GREY,
+    ),
+    File(
+        "PNG of colours with 16 bits, one of them transparent",
+        lambda: with_chunk(png16(RGB[:1, :2] * TWELVE), chunk(b"tRNS", (RGB[0, 0] * TWELVE).astype(">u2").tobytes())),
         np.stack([np.full(3, 255, np.uint8), RGB[0, 1]])[None],
     ),
     File("PNG with a broken ICC profile", lambda: with_chunk(encode(RGB), chunk(b"iCCP", b"x\0\0not packed")), RGB),
@@ -364,6 +400,12 @@ IMAGES = [
         "a.tif",
     ),
     File(
+        "TIFF with alpha, 12 of 16 bits in use",
+        lambda: tiff(with_alpha(RGB * TWELVE, OPAQUE), photometric="rgb", extrasamples=["unassalpha"]),
+        RGB,
+        "a.tif",
+    ),
+    File(
         "TIFF of five channels",
         lambda: tiff(np.dstack([RGB, RGB[:, :, :2]]).astype(np.uint16) * 257, photometric="rgb", planarconfig="contig"),
         RGB,
@@ -471,6 +513,12 @@ IMAGES = [
         "NaN in a float TIFF", lambda: tiff(np.where(GREY > 9, np.nan, 0.5).astype(np.float32)), "not finite", "a.tif"
     ),
     File("infinity in a float TIFF", lambda: tiff(np.where(GREY > 9, np.inf, 0.5)), "not finite", "a.tif"),
+    File(
+        "NaN of a kind that warns in a float TIFF of 64 bits",
+        lambda: tiff(np.full((6, 9), 0x7FF0000000000001, np.uint64).view(np.float64)),
+        "not finite",
+        "a.tif",
+    ),
     File("complex numbers", lambda: tiff(GREY.astype(np.complex64)), "not brightness", "a.tif"),
     File(
         "32 bits without sign, all used", lambda: tiff(GREY.astype(np.uint32) | 0xFFFFFF00), "over 2147483647", "a.tif"
@@ -591,9 +639,18 @@ THREE[4:20, 4:20], THREE[24:38, 24:44] = 1, 2
 SOFT = (np.clip(12.5 - np.hypot(*(np.indices((40, 50)) - np.array([20, 22])[:, None, None])), 0, 1) * 255).astype(
     np.uint8
 )
+BORDER = np.where(DISC, 1, 0).astype(np.uint8)  # as in Pascal VOC
+BORDER[np.hypot(*(np.indices((40, 50)) - np.array([20, 22])[:, None, None])).round() == 12] = 255
+DISHES = np.where(BORDER == 1, np.where(np.arange(50) < 22, 5, 15), BORDER).astype(np.uint8)
+STRIPES = (np.arange(50) // 9 * 51).astype(np.uint8) * np.ones((40, 1), np.uint8)
 OBJECTS, CLASSES = {"instances": True}, {"num_classes": 3}
 MANY = THREE.astype(np.int64) * 40_000  # needs more than 16 bits
 RED_GREEN = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0)], np.uint8)[THREE]
+
+
+def wide(values: np.ndarray) -> np.ndarray:
+    """The same in 16 bits, with 65535 for 255."""
+    return np.where(values == 255, np.uint16(65535), values)
 
 
 def with_alpha(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -645,6 +702,24 @@ MASKS = [
     Mask("no image", lambda: b"no mask", NO_IMAGE),
     Mask("nothing", lambda: b"", "is empty"),
     Mask("half", lambda: half(encode(LARGE)), DAMAGED),
+    # nobody knows what is object
+    Mask("an object and a border of 255 to be ignored", lambda: encode(BORDER), "holds the values 0, 1, 255"),
+    Mask("the same as float", lambda: tiff(BORDER.astype(np.float32)), "holds the values 0.*, 1.*, 255", suffix="tif"),
+    Mask("an object and a border of 65535", lambda: encode(wide(BORDER)), "holds the values 0, 1, 65535"),
+    Mask("classes 5 and 15, a border of 255", lambda: encode(DISHES), "holds the values 0, 5, 15, 255"),
+    Mask("three greys", lambda: encode((THREE * 127.5).astype(np.uint8)), "holds the values 0, 127, 255"),
+    Mask("five greys", lambda: encode(STRIPES), r"holds the values 0, 51, 102, 153, 204, ... 255"),
+    Mask("128 and 255", lambda: encode(DISC * np.uint8(127) + np.uint8(128)), "values from 128 to 255 and no backgr"),
+    Mask("254 and 255", lambda: encode(DISC + np.uint8(254)), "values from 254 to 255 and no background"),
+    Mask("-1 and 0", lambda: tiff(-DISC.astype(np.int8)), "holds values down to -1, and a mask", suffix="tif"),
+    Mask("-1 and 0, 16 bits", lambda: tiff(-DISC.astype(np.int16)), "values down to -1, and a mask", suffix="tif"),
+    Mask("an ignored border of -1", lambda: tiff(DISC - (BORDER == 255).astype(np.int32)), "down to -1", suffix="tif"),
+    Mask("logits", lambda: tiff(np.where(DISC, -1, -4).astype(np.float32)), "down to -4.0, and a mask", suffix="tif"),
+    # and these are masks
+    Mask("1 and 255", lambda: encode(DISC * np.uint8(254) + np.uint8(1)), DISC),
+    Mask("five greys along the outline", lambda: encode((SOFT // 52 * 51).astype(np.uint8)), SOFT // 52 > 2),
+    Mask("RGB of 16 bits, 0 and 1", lambda: png16(np.dstack([DISC.astype(np.uint16)] * 3)), DISC),
+    Mask("numbers up to 255", lambda: encode(BORDER), BORDER, {"instances": True}),
     # numbers of objects
     Mask("numbers of 16 bits", lambda: encode(THREE.astype(np.uint16) * 300), THREE.astype(int) * 300, OBJECTS),
     Mask("numbers of 32 bits", lambda: tiff(MANY.astype(np.uint32)), MANY, OBJECTS, "tif"),
@@ -883,7 +958,27 @@ ROOTS = [
         archive(lambda: zipped({key.replace("/", "\\"): data for key, data in pair("a").items()})),
         ["a"],
     ),
-    Root("a member twice: the last counts", archive(lambda: with_members(("images/a.png", encode(PHOTO)))), ["a"]),
+    Root(
+        "a member twice",
+        archive(lambda: with_members(("images/a.png", encode(PHOTO)))),
+        "all.zip' holds 'images/a.png' and then 'images/a.png'; keep one of them",
+    ),
+    Root(
+        "a member with / and with \\",
+        archive(lambda: with_members(("images\\a.png", encode(PHOTO)))),
+        "all.zip' holds 'images/a.png' and then 'images",
+    ),
+    Root(
+        "a member with its folder and without",
+        archive(lambda: with_members(("all/images/a.png", encode(PHOTO)))),
+        "and then 'all/images/a.png'; keep one of them",
+    ),
+    Root("rubbish twice", archive(lambda: with_members((".a", b"x"), (".a", b"y"))), ["a"]),
+    Root(
+        "names with escape codes",
+        archive(lambda: zipped({"a.\x1b[31m\ntxt": b"x"})),
+        r"found 1 files \(1 .\[31m\), such as",
+    ),
     Root(
         "members outside",
         archive(
@@ -968,6 +1063,13 @@ ROOTS = [
         "object number 0.0 to inf",
         "conic",
     ),
+    Root(
+        "brightness from 0 to 1",
+        conic(images=np.linspace(0, 1, 576).reshape(IMAGES_SHAPE)),
+        "not whole numbers in 0..255: convert",
+        "conic",
+    ),
+    Root("broken classes", conic(labels=np.full(LABELS_SHAPE, 1.5)), "holds the class 1.5 to 1.5, not whole", "conic"),
     Root(
         "values over 255", conic(images=values_of(IMAGES_SHAPE, np.uint16, value=256)), "brightness 0 to 256", "conic"
     ),

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from sgdc_viz.data import DATASETS, load_image, load_mask, open_dataset
 from sgdc_viz.data.folders import dataset_options, deal
-from sgdc_viz.data.images import load_labels, numbers_in
+from sgdc_viz.data.images import exif_orientation, load_labels, numbers_in, read_truth
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
@@ -414,6 +415,8 @@ def numbered(count, dtype=np.uint8, step=1):
         (numbered(600, np.uint16), "PNG", r"0, 1, 2, 3, 4, \.\.\. 600:"),
         (numbered(600, np.uint16), "TIFF", r"0, 1, 2, 3, 4, \.\.\. 600:"),
         (numbered(5, step=40), "PNG", r"0, 40, 80, 120, 160, \.\.\. 200:"),  # a crop of a larger map
+        (np.array([0, 3, 300], np.uint16)[numbered(2)], "PNG", "0, 3, 300:"),  # so is this
+        (np.array([0, 1, 255], np.uint8)[numbered(2)], "PNG", "0, 1, 255:"),
     ],
 )  # fmt: skip
 def test_numbers_are_not_taken_for_a_mask(tmp_path, mask, kind, told):
@@ -542,6 +545,64 @@ def test_bad_options(tmp_path, bbbc):
     (tmp_path / "broken.zip").write_bytes(b"PK\3\4 cut")
     with pytest.raises(ValueError, match="broken.zip' is not a readable zip"):
         open_dataset("folder", tmp_path)
+
+
+UPRIGHT = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+           5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+           8: lambda a: np.rot90(a)}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("width", [12, 16])
+@pytest.mark.parametrize("name", ["folder", "isic2017", "bbbc038"])
+def test_where_only_the_image_is_turned_its_mask_is_not_trusted(tmp_path, orientation, width, name):
+    image_name, mask_name = {
+        "folder": ("images/a.png", "masks/a.png"),
+        "isic2017": ("a_Test/ISIC_1.png", "b_Test/ISIC_1_segmentation.png"),
+        "bbbc038": ("a/images/a.png", "a/masks/1.png"),
+    }[name]
+    exif, upright = Image.Exif(), UPRIGHT[orientation]
+    exif[274] = orientation
+    photo, mask = picture(0, 12, width), disc(0, 12, width)
+
+    def sample(how, data):
+        files = {image_name: encode(photo, exif=exif), mask_name: data}
+        return open_dataset(name, write(tmp_path / how, files, "folder"))[0]
+
+    both = sample("both", encode(mask, exif=exif))  # turned alike
+    np.testing.assert_array_equal(both.image, upright(photo))
+    np.testing.assert_array_equal(both.mask, upright(mask) > 0)
+    if orientation == 1:
+        return
+    turn = f"{'mirrored' if orientation in (2, 4, 5, 7) else 'turned by'}.*EXIF orientation {orientation}"
+    with pytest.raises(ValueError, match=f"is stored {turn}. and its mask .* upright .*: save both upright"):
+        sample("as it lay", encode(mask))
+    if orientation >= 5 and width != 12:  # the size says how it lies
+        np.testing.assert_array_equal(sample("drawn upright", encode(upright(mask))).mask, upright(mask) > 0)
+    else:
+        with pytest.raises(ValueError, match="may not fit each other"):
+            sample("drawn upright", encode(upright(mask)))
+
+
+def test_a_turned_image_is_told_with_its_mask_where_the_size_does_not_tell():
+    for shape, orientation, told in [((12, 16), 1, 0), ((12, 16), 3, 1), ((12, 16), 6, 0), ((12, 12), 6, 1)]:
+        _, said = read_truth(encode(disc(0, *shape)), "m", shape, orientation)
+        assert ("The image was stored turned by" in said and said.endswith("look whether it fits.")) == told, said
+    exif = Image.Exif()
+    exif[274] = 3
+    assert "stored" not in read_truth(encode(disc(0), exif=exif), "m", (12, 16), 3)[1]  # turned with it
+
+
+def test_the_orientation_of_files_that_pillow_cannot_open(monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, GREY / 255, extratags=[(274, "H", 1, 3, True)])
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(buffer.getvalue()))
+    assert exif_orientation(buffer.getvalue()) == 3
+    np.testing.assert_array_equal(load_image(buffer.getvalue())[:, :, 0], GREY[::-1, ::-1])
+    monkeypatch.setattr(PngImageFile, "load", None)
+    assert exif_orientation(encode(COLOUR)) == 1  # without unpacking all pixels
 
 
 def test_mask_of_another_size_is_named(tmp_path):

@@ -31,13 +31,17 @@ from PIL import Image
 
 from sgdc_viz.data.images import (
     MAX_BYTES,
+    TURNS,
     Sample,
     binary,
+    exif_orientation,
+    listed,
     load_image,
     load_labels,
     load_mask,
     load_mask_values,
     numbers_in,
+    one_line,
 )
 from sgdc_viz.data.synthetic import synthetic_dermoscopy, synthetic_nuclei, synthetic_shapes
 
@@ -285,11 +289,15 @@ class _Files:
             try:
                 members = self.archive(archive).namelist()
             except Exception as error:  # a damaged table of contents can fail anywhere
-                raise ValueError(f"{str(archive)!r} is not a readable zip ({error}); download it again.") from None
+                told = one_line(error)
+                raise ValueError(f"{str(archive)!r} is not a readable zip ({told}); download it again.") from None
             for member in members:
                 path = member.replace("\\", "/")  # as some programs on Windows write it
                 inside = path if path.startswith(archive.stem + "/") else f"{archive.stem}/{path}"
-                if not path.endswith("/") and inside not in self.where:  # the unpacked file wins over its zip
+                there, first = self.where.get(inside, (None, None))
+                if there == archive and not path.endswith("/"):
+                    raise ValueError(f"{str(archive)!r} holds {first!r} and then {member!r}; keep one of them.")
+                if not path.endswith("/") and there is None:  # the unpacked file wins over its zip
                     self._add(inside, archive, member)
 
     def _add(self, name: str, path: Path, member: str | None) -> None:
@@ -332,12 +340,12 @@ class _Files:
         try:
             file = path.open("rb") if member is None else self.archive(path).open(member)
         except Exception as error:  # encrypted, packed in an unknown way, damaged, not permitted
-            raise ValueError(f"{cannot}: {getattr(error, 'strerror', None) or error}.") from error
+            raise ValueError(f"{cannot}: {one_line(getattr(error, 'strerror', None) or error)}.") from error
         with file:
             try:
                 yield file
             except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-                raise ValueError(f"{cannot}: {error or 'it is cut short'}.") from error
+                raise ValueError(f"{cannot}: {one_line(error) or 'it is cut short'}.") from error
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_zips": {}}
@@ -352,7 +360,7 @@ class _Files:
         if not self.where:
             return "no file at all"
         kinds = Counter(Path(name).suffix.lower() or "no suffix" for name in self.where)
-        kinds_text = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(4))
+        kinds_text = ", ".join(f"{count} {one_line(suffix)}" for suffix, count in kinds.most_common(4))
         return f"{len(self.where)} files ({kinds_text}), such as {next(iter(self))!r}"
 
 
@@ -483,14 +491,14 @@ def _read_pair(files: _Files, record: _Record, labels: str = "official", num_cla
     labels: what the mask's values mean: "binary", "instances" or "classes"; "official" is binary without the check that
     the values are no numbers (of a public data set we know).
     """
-    image = load_image(files.read(record.image), max_side=MAX_SIDE, name=record.image)
-    data, instances = files.read(record.masks[0]), None
+    photo, data, instances = files.read(record.image), files.read(record.masks[0]), None
+    image = load_image(photo, max_side=MAX_SIDE, name=record.image)
     if labels == "official":
         mask = load_mask(data, max_side=MAX_SIDE, name=record.masks[0])
     elif labels == "binary":
         values = load_mask_values(data, max_side=MAX_SIDE, name=record.masks[0])
         _refuse_numbers(values, record.masks[0])
-        mask = binary(values)
+        mask = binary(values, record.masks[0])
     elif labels == "instances":
         instances = load_labels(data, max_side=MAX_SIDE, name=record.masks[0])
         _refuse_negative(instances, record.masks[0])
@@ -505,7 +513,20 @@ def _read_pair(files: _Files, record: _Record, labels: str = "official", num_cla
                 f"line --num-classes {num_classes}) allows 0..{num_classes - 1}."
             )
         mask = values.astype(np.uint8)
+    _refuse_turned(photo, data, image.shape[:2], mask.shape, record.image, record.masks[0])
     return Sample(image, mask, instances, record.name, record.group)
+
+
+def _refuse_turned(photo: bytes, data: bytes, size: tuple, mask_size: tuple, name: str, mask_name: str) -> None:
+    """The readers turn what EXIF says is to be turned. If one of image and mask is turned and the other is not, only
+    their sizes, (rows, columns), can tell whether they fit: when one was on its side, and the image is not square."""
+    first, second = exif_orientation(photo), exif_orientation(data)
+    told = size == mask_size and size[0] != size[1] and min(first, second) == 1 and max(first, second) >= 5
+    if first != second and not told:
+        raise ValueError(
+            f"{name!r} is stored {TURNS[first]} (EXIF orientation {first}) and its mask {mask_name!r} {TURNS[second]} "
+            f"(EXIF orientation {second}), so they may not fit each other: save both upright, without that tag."
+        )
 
 
 def _refuse_negative(values: np.ndarray, name: str) -> None:
@@ -517,11 +538,11 @@ def _refuse_numbers(values: np.ndarray, name: str) -> None:
     """Half of the largest value is no border between objects and background where the values are numbers."""
     numbers = numbers_in(values)
     if numbers is not None:
-        told = ", ".join(map(str, numbers[:5])) + (f", ... {numbers[-1]}" if len(numbers) > 5 else "")
         raise ValueError(
-            f"{name!r} is to be read as a mask of object and background, but holds the values {told}: if they number "
-            "the objects give instances=True (on the command line --instances), if they are N classes with the "
-            "background num_classes=N (--num-classes N), otherwise save it with the values 0 and 255 alone."
+            f"{name!r} is to be read as a mask of object and background, but holds the values {listed(numbers)}: if "
+            "they number the objects give instances=True (on the command line --instances), if they are N classes with "
+            "the background num_classes=N (--num-classes N), otherwise save it with the values 0 and 255 alone, a "
+            "border to be ignored as one of them."
         )
 
 
@@ -686,7 +707,7 @@ def _patch_names(files: _Files, name: str) -> list[str]:
     try:
         rows = [row for row in csv.reader(io.StringIO(files.read(name).decode("utf-8-sig"))) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"conic: {name!r} is no table in CSV ({error}); download it again.") from None
+        raise ValueError(f"conic: {name!r} is no table in CSV ({one_line(error)}); download it again.") from None
     if not rows or "patch_info" not in rows[0]:
         raise ValueError(f"conic: {name!r} has no column named patch_info; download it again.")
     column = rows[0].index("patch_info")
@@ -703,9 +724,10 @@ def _read_conic(images: _PatchArray, labels: _PatchArray, record: _Record) -> Sa
         ("class", classes, len(CONIC_CLASSES) - 1),
         ("object number", instances, np.iinfo(np.int32).max),
     ):
-        if not ((values >= 0) & (values <= most)).all():  # NaN is neither
+        if not ((values >= 0) & (values <= most) & (values == np.floor(values))).all():  # NaN is neither
             raise ValueError(
-                f"conic: {record.name!r} holds the {what} {values.min()} to {values.max()}, not 0..{most}."
+                f"conic: {record.name!r} holds the {what} {values.min()} to {values.max()}, not whole numbers in "
+                f"0..{most}: convert the array to those."
             )
     return Sample(
         np.array(image, np.uint8),
@@ -769,8 +791,7 @@ def _npy_header(head: bytes, name: str) -> tuple[tuple[int, ...], np.dtype, int]
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, fortran_order, dtype = read(stream)
     except Exception as error:  # the header is Python source: it can be wrong in any way
-        told = str(error).partition("\n")[0]
-        raise ValueError(f"conic: {name!r} is not an .npy file ({told}); download it again.") from None
+        raise ValueError(f"conic: {name!r} is not an .npy file ({one_line(error)}); download it again.") from None
     if fortran_order or dtype.kind not in "buif":  # objects would be pickles
         raise ValueError(f"conic: {name!r} is not a plain C-ordered array of numbers; download it again.")
     return shape, dtype, stream.tell()
@@ -813,10 +834,13 @@ def _open_bbbc(
 
 def _read_bbbc(files: _Files, record: _Record) -> Sample:
     """One mask PNG per nucleus -> instance map. Where two masks overlap the later one (by file name) wins."""
-    image = load_image(files.read(record.image), max_side=MAX_SIDE, name=record.image)
+    photo = files.read(record.image)
+    image = load_image(photo, max_side=MAX_SIDE, name=record.image)
     instances = np.zeros(image.shape[:2], np.int32)
     for number, key in enumerate(record.masks, start=1):
-        mask = load_mask(files.read(key), max_side=MAX_SIDE, name=key)
+        data = files.read(key)
+        mask = load_mask(data, max_side=MAX_SIDE, name=key)
+        _refuse_turned(photo, data, image.shape[:2], mask.shape, record.image, key)
         if mask.shape != instances.shape:
             raise ValueError(f"bbbc038: mask {key!r} is {_by(mask)} pixels but its image is {_by(image)}.")
         instances[mask > 0] = number

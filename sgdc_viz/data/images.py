@@ -18,7 +18,19 @@ from PIL import Image, ImageOps
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 ORIENTATION, PHOTOMETRIC, BITS, SAMPLE_FORMAT = 274, 262, 258, 339  # tags of TIFF, the first of EXIF too
 TILE_WIDTH, TILE_LENGTH = 322, 323
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SIGNED = 2  # a sample format
+LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}  # how Pillow reads PNG, see `_deep_png`
+TURNS = {
+    1: "upright",
+    2: "mirrored",
+    3: "turned by 180 degrees",
+    4: "mirrored upside down",
+    5: "mirrored and turned by 90 degrees",
+    6: "turned by 90 degrees",
+    7: "mirrored and turned by 90 degrees",
+    8: "turned by 90 degrees",
+}
 MAX_BYTES = 2**30  # of a file, and of its pixels: what Pillow opens at most, 179 million pixels, as 16-bit RGB
 
 for _library in ("PIL", "tifffile"):  # what they have to say about a bad file, our one sentence says
@@ -49,8 +61,10 @@ def load_image(source: str | Path | bytes, max_side: int = 4096, name: str | Non
     - The EXIF rotation that cameras write is applied.
     - Transparency is composited on white, as most viewers show it. Palette, CMYK and grey become RGB.
     - Grey of more than 8 bits is brought to 8 by dropping low bits. How many bits are in use is read from the largest
-      value: 12-bit microscope data in a 16-bit file is treated as 12-bit, so that it does not come out black.
-    - Floating point: 0..1 if all values lie there, else stretched from its minimum to its maximum.
+      value: 12-bit microscope data in a 16-bit file is treated as 12-bit, so that it does not come out black. So is
+      colour, by the largest value of the three. Whole numbers below 0 (CT, say) are refused.
+    - Floating point: 0..1 if all values lie there, else stretched from its minimum to its maximum; so values below 0
+      are taken, but it is the darkest pixel that comes out black then, not 0.
     - Of a file with several pages the first is read.
 
     Args:
@@ -75,37 +89,68 @@ def load_mask(source: str | Path | bytes, max_side: int = 4096, name: str | None
     """Read a mask as uint8 [H, W] of 0 and 1: 1 where the value is over half of the largest value in the file.
 
     So 0/1, 0/255, 16-bit and antialiased masks all work; an all-zero file is an empty mask. Colours count by their
-    brightest channel, and transparency is ignored. Arguments and errors as `load_image`.
+    brightest channel, and transparency is ignored. Arguments and errors as `load_image` and `binary`. Numbers of
+    objects or classes are not told from a mask here; `numbers_in` does that.
     """
-    return binary(load_mask_values(source, max_side, name))
+    return binary(load_mask_values(source, max_side, name), _called(source, name))
 
 
-def binary(values: np.ndarray) -> np.ndarray:
-    """Values of a mask file [H, W] -> uint8 [H, W]: 1 where the value is over half of the largest."""
-    return (values > values.max() / 2).astype(np.uint8)
+def binary(values: np.ndarray, name: str) -> np.ndarray:
+    """Values of a mask file [H, W] -> uint8 [H, W]: 1 where the value is over half of the largest.
+
+    Raises: ValueError in one sentence for values below 0, and for different values that are all over half of the
+    largest: there is no saying then what is background. `name` is what the sentence calls the file.
+    """
+    low, high = values.min(), values.max()
+    if low < 0:
+        raise ValueError(
+            f"{name!r} holds values down to {low}, and a mask counts from 0, the background: save it with the values "
+            "0 and 255 alone."
+        )
+    if high / 2 < low < high:
+        raise ValueError(
+            f"{name!r} holds values from {low} to {high} and no background near 0: save it with the values 0 for "
+            "background and 255 for object."
+        )
+    return (values > high / 2).astype(np.uint8)
 
 
 def numbers_in(values: np.ndarray) -> np.ndarray | None:
     """The distinct values of a mask file [H, W] if they look like numbers of objects or classes; None if they do not.
 
     A drawn mask has two values. A mask that was resized, blurred or saved as JPEG has many, but those in between only
-    along outlines and, in a file of 8 or 16 bits, up to 255 or 65535. So these are numbers: 0, 1, 2 ... n without a
-    gap (with or without the 0) for an n under 32; or any values, the largest being none of 255 and 65535, of which at
-    least half of the middle ones (an eighth to seven eighths of the largest) fill a square of 2 x 2 pixels somewhere.
+    along outlines, next to 0 and next to the largest. So these are numbers: 0, 1, 2 ... n without a gap (with or
+    without the 0) for an n under 32; or values of which at least half of those in between fill a square of 2 x 2 pixels
+    somewhere. In between are the middle ones, an eighth to seven eighths of the largest; the smaller ones, too, where
+    there are at most 32 values and none just below the largest, as in 0, 1 and an ignored border of 255. Soft masks
+    reach 255 or 65535, the largest value of their file, more often than numbers do: at most 32 values are numbers then,
+    and the square is 3 x 3.
     """
+    if values.dtype.kind == "f" and (values == np.round(values)).all() and np.abs(values).max() <= 2**24:
+        values = values.astype(np.int32)  # as Fiji saves them
     if values.dtype.kind not in "iu":
         return None
     found = np.unique(values)
-    largest = int(found[-1])
-    if len(found) < 3 or found[0] < 0 or largest in (255, 65535):
+    largest, few = int(found[-1]), len(found) <= 32
+    if len(found) < 3 or found[0] < 0 or (largest in (255, 65535) and not few):
         return None
     if largest < 32 and largest - int(found[0]) == len(found) - 1:
         return found
     corner = values[1:, 1:]
     solid = (corner == values[:-1, 1:]) & (corner == values[1:, :-1]) & (corner == values[:-1, :-1])
-    middle = found[(found > largest / 8) & (found < largest * 7 / 8)]
-    flat = np.isin(middle, corner[solid])
-    return found if len(middle) and flat.mean() >= 0.5 else None
+    if largest in (255, 65535):
+        solid = solid[1:, 1:] & solid[:-1, 1:] & solid[1:, :-1] & solid[:-1, :-1]
+        corner = corner[1:, 1:]
+    between = found[(found > found[0]) & (found < largest)]
+    if not few or between[-1] >= largest * 7 / 8:  # JPEG, or an outline: next to 0 there are some as well
+        between = between[(between > largest / 8) & (between < largest * 7 / 8)]
+    flat = np.isin(between, corner[solid])
+    return found if len(between) and flat.mean() >= 0.5 else None
+
+
+def listed(numbers: np.ndarray) -> str:
+    """Sorted numbers for a message: "0, 1, 2", or the first five and the last."""
+    return ", ".join(map(str, numbers[:5])) + (f", ... {numbers[-1]}" if len(numbers) > 5 else "")
 
 
 def load_mask_values(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
@@ -129,12 +174,14 @@ def read_truth(data: bytes, name: str, shape: tuple[int, int], orientation: int 
 
     Returns:
         (truth, said): int32 [H, W], object numbers where the file holds numbers (see `numbers_in`), otherwise 1 for
-        object and 0 for background (over half of the largest value); and one sentence about it.
+        object and 0 for background (over half of the largest value); and a sentence about it, or two: where the image
+        was turned and the mask may lie either way, that, too.
 
     Raises:
-        ValueError: no readable mask, or one of another size; one sentence.
+        ValueError: no readable mask, one of another size, or one of which nobody knows what is object; one sentence.
     """
     values = load_mask_values(data, name=name)
+    either = shape[0] == shape[1] or orientation < 5
     if values.shape != shape and orientation in (5, 6, 7, 8) and values.shape == shape[::-1]:
         values = np.asarray(_upright(Image.fromarray(values), orientation))
     if values.shape != shape:
@@ -144,18 +191,27 @@ def read_truth(data: bytes, name: str, shape: tuple[int, int], orientation: int 
             "itself, or export it at the image's size."
         )
     numbers = numbers_in(values)
-    truth = (binary(values) if numbers is None else values).astype(np.int32)
+    if numbers is not None and numbers[-1] in (255, 65535):
+        raise ValueError(
+            f"{name!r} holds the values {listed(numbers)}, and {numbers[-1]} may stand for an object or for a border "
+            "to be ignored: save it with the values 0 and 255 alone, or number the objects from 1 on."
+        )
+    truth = (binary(values, name) if numbers is None else values).astype(np.int32)
+    said = _about_truth(truth, numbers)
+    if either and orientation not in (1, exif_orientation(data)):
+        said += f" The image was stored {TURNS[orientation]}, the mask is taken for upright: look whether it fits."
+    return truth, said
+
+
+def _about_truth(truth: np.ndarray, numbers: np.ndarray | None) -> str:
     share = f"{100 * np.count_nonzero(truth) / truth.size:.2g} % of the image"
     if not truth.any():
-        return truth, "The mask is empty: it says that there is no object."
+        return "The mask is empty: it says that there is no object."
     if truth.all():
-        return (
-            truth,
-            "The mask covers all of the image: if that is not so, it may be inverted, or drawn in transparency.",
-        )
+        return "The mask covers all of the image: if that is not so, it may be inverted, or drawn in transparency."
     if numbers is None:
-        return truth, f"The mask says what is object and what is not: {share} is object."
-    return truth, f"The mask holds {np.count_nonzero(numbers)} numbers, of objects or kinds of them, on {share}."
+        return f"The mask says what is object and what is not: {share} is object."
+    return f"The mask holds {np.count_nonzero(numbers)} numbers, of objects or kinds of them, on {share}."
 
 
 def exif_orientation(data: bytes) -> int:
@@ -163,9 +219,32 @@ def exif_orientation(data: bytes) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            told = Image.open(io.BytesIO(data), formats=FORMATS).getexif().get(ORIENTATION, 1)
-        except Exception:  # garbled, or not for Pillow: load_image takes it as upright, too
-            return 1
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.format == "PNG" and not any(key in data for key in (b"eXIf", b"exif", b"adobe.xmp")):
+                return 1  # Pillow would unpack all pixels to look for it behind them
+            return _orientation(image)
+        except Exception:  # garbled, or not for Pillow
+            return _orientation_of_tiff(data)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        told = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # garbled EXIF: the picture itself is sound
+        return 1
+    return told if told in range(1, 9) else 1
+
+
+def _orientation_of_tiff(data: bytes) -> int:
+    if data[:4] not in TIFF_STARTS:
+        return 1
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            told = int(tiff.pages[0].tags[ORIENTATION].value)
+    except Exception:  # none, or no TIFF
+        return 1
     return told if told in range(1, 9) else 1
 
 
@@ -241,13 +320,20 @@ def _too_large(size: int) -> str:
     return f"{size / 2**20:.0f} MB, more than an image that can be read here (at most {MAX_BYTES // 2**20} MB)"
 
 
+def _called(source: str | Path | bytes, name: str | None) -> str:
+    return name or ("the image" if isinstance(source, (bytes, bytearray)) else str(source))
+
+
+def one_line(error: object) -> str:
+    """What a library says about a file, for a sentence of ours: it may quote the file, escape codes and all."""
+    text = str(error).partition("\n")[0][:200]
+    return "".join(letter for letter in text if letter.isprintable())
+
+
 def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[Image.Image, str]:
     """Check and decode; everything that Pillow can throw at us becomes one sentence."""
-    if isinstance(source, (bytes, bytearray)):
-        name, data = name or "the image", bytes(source)
-    else:
-        name = name or str(source)
-        data = read_file(Path(source), name)
+    name = _called(source, name)
+    data = bytes(source) if isinstance(source, (bytes, bytearray)) else read_file(Path(source), name)
     if not data:
         raise ValueError(f"{name!r} is empty (0 bytes); copy or download it again.")
     try:
@@ -265,7 +351,10 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
                 deep = image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(BITS, (8,))) > 8
                 if deep or (image.mode == "L" and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ())):
                     return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit planes, signed bytes
+            raw = image.tile[0][3] if image.format == "PNG" and image.tile else ""
             image.load()
+            if raw in LOW_BYTES:
+                return _upright(_deep_png(image, data, raw, name), _orientation(image)), name
             if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(SAMPLE_FORMAT, (1,))[0] != SIGNED:
                 if np.asarray(image).min() < 0:  # 32 bits without sign, which Pillow takes for signed
                     raise ValueError(_too_deep(name))
@@ -287,14 +376,33 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
     except Exception as error:  # a damaged file can fail anywhere inside a decoder, with any exception
         if str(error).startswith(repr(name)):
             raise
-        raise ValueError(f"{name!r} is damaged or incomplete ({error}); copy or download it again.") from None
+        raise ValueError(f"{name!r} is damaged or incomplete ({one_line(error)}); copy or download it again.") from None
+
+
+def _deep_png(image: Image.Image, data: bytes, raw: str, name: str) -> Image.Image:
+    """A colour PNG of 16 bits. Of each number Pillow takes the high byte, read again in another mode the low one."""
+    again = Image.open(io.BytesIO(data), formats=FORMATS)
+    again.tile = [(*again.tile[0][:3], LOW_BYTES[raw])]
+    high, low = np.asarray(image).astype(np.uint16), np.asarray(again)
+    if raw == "LA;16B":  # read again, the bytes of a pixel are grey, high and low, then alpha, high and low
+        high, low = high[:, :, [0, 3]], low[:, :, [1, 3]]
+    values = high << 8 | low
+    colours, alpha = (values[:, :, :3], values[:, :, 3:]) if "RGB" in raw else (values[:, :, :1], values[:, :, 1:])
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple):
+        alpha = (colours != np.array(clear)).any(2, keepdims=True) * np.uint16(65535)
+    opaque = not alpha.size or alpha.min() == alpha.max() > 0
+    if opaque and (colours == colours[:, :, :1]).all():
+        return Image.fromarray(colours[:, :, 0].astype(np.int32))  # mode I: numbers stay numbers
+    colours = np.broadcast_to(_to_8_bits(colours, name), (*colours.shape[:2], 3))
+    return Image.fromarray(np.ascontiguousarray(colours if opaque else np.dstack([colours, _to_8_bits(alpha, name)])))
 
 
 def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
     """Microscope TIFFs that Pillow does not know, through tifffile, which scikit-image brings along."""
     if data.startswith((b"\x89PNG", b"\xff\xd8", b"BM")):
         raise ValueError(f"{name!r} is damaged at its very beginning; copy or download it again.")
-    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if data[:4] not in TIFF_STARTS:
         raise ValueError(f"{name!r} is not a PNG, JPEG, TIFF or BMP image, going by its bytes: save it as one of them.")
     import tifffile
 
@@ -320,7 +428,8 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
     except Exception as error:
         if str(error).startswith(repr(name)):
             raise
-        raise ValueError(f"{name!r} is a TIFF of a kind that cannot be read ({error}); save it as PNG.") from None
+        told = one_line(error)
+        raise ValueError(f"{name!r} is a TIFF of a kind that cannot be read ({told}); save it as PNG.") from None
     if 0 in values.shape:
         raise ValueError(f"{name!r} has no pixels; copy or download it again.")
     if values.ndim == 3 and planes:
@@ -328,15 +437,14 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
     if values.ndim == 3 and values.shape[2] in (1, 2):
         values = values[:, :, 0]
     if values.ndim == 2 and values.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold is said to be infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is said to be not finite
             return _upright(Image.fromarray(values.astype(np.float32)), orientation)  # mode F
     if values.ndim == 2 and values.dtype.kind in "iu" and values.dtype != np.uint8:
         if values.max() > np.iinfo(np.int32).max or values.min() < np.iinfo(np.int32).min:
             raise ValueError(_too_deep(name))
         return _upright(Image.fromarray(values.astype(np.int32)), orientation)  # mode I: numbers stay numbers
-    values = _to_8_bits(values, name)
-    values = values if values.ndim == 2 else np.ascontiguousarray(values[:, :, :3])
-    return _upright(Image.fromarray(values), orientation)
+    values = _to_8_bits(values if values.ndim == 2 else values[:, :, :3], name)
+    return _upright(Image.fromarray(np.ascontiguousarray(values)), orientation)
 
 
 def _too_deep(name: str) -> str:
@@ -384,7 +492,12 @@ def _to_8_bits(values: np.ndarray, name: str) -> np.ndarray:
         return values
     if values.dtype == bool:
         return values * np.uint8(255)
-    values = np.clip(values, 0, None).astype(np.int64)
+    if values.min() < 0:
+        raise ValueError(
+            f"{name!r} holds values down to {values.min()}, and brightness counts from 0: add an offset that lifts all "
+            "of them (or choose a window, for CT) and save it again."
+        )
+    values = values.astype(np.int64)
     bits = max(8, int(values.max()).bit_length())
     bits += bits % 2 if bits < 16 else 0  # cameras have 8, 10, 12, 14 or 16 bits
     return (values >> (bits - 8)).astype(np.uint8)
@@ -396,4 +509,5 @@ def _convert(image: Image.Image, mode: str, name: str) -> Image.Image:
     try:
         return image.convert(mode)
     except Exception as error:  # colour spaces go through a library of their own
-        raise ValueError(f"{name!r} has the colour mode {image.mode}, which cannot become {mode} ({error}).") from None
+        told = one_line(error)
+        raise ValueError(f"{name!r} has the colour mode {image.mode}, which cannot become {mode} ({told}).") from None
