@@ -15,6 +15,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from sgdc_viz.memory import keep_freed
+
 
 class _Commands(TyperGroup):
     def invoke(self, ctx):
@@ -724,6 +726,7 @@ def main() -> None:
     if hasattr(sys.stdout, "reconfigure"):  # a name that the console cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # see __main__.py
+    keep_freed()
     try:
         app()
     except MemoryError as error:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sgdc_viz.memory import keep_freed
+
 SIDES = (128, 256, 512, 1024, 2048)  # pixels
 COUNTS = (100, 1_000, 10_000, 100_000)  # images
 IMAGE = 64  # side of the streamed images, in pixels
@@ -125,6 +127,7 @@ def _image(side: int):
 
 
 def _measure(size: int, run: Callable[[], object], repeats: int = 3) -> Point:
+    keep_freed()  # as the commands and the page do
     before, times = _memory(), []
     for _ in range(repeats):
         start = time.perf_counter()

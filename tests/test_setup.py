@@ -39,6 +39,7 @@ TARGETS = ("help", "demo", "lab", "notebooks", "bench", "test", "clean")
 LOWER = {"nn", "data", "learn", "lens", "views"}
 BELOW = {
     "__init__": set(),
+    "memory": set(),
     "nn": set(),
     "data": set(),
     "learn": {"nn", "data"},
@@ -47,11 +48,11 @@ BELOW = {
     "explore": LOWER,
     "teach": LOWER | {"evidence", "explore"},
     "bench": LOWER | {"explore"},
-    "scale": LOWER,
+    "scale": LOWER | {"memory"},
     "evidence": LOWER,
     "export": LOWER | {"explore"},
-    "demo": LOWER | {"evidence", "explore"},
-    "cli": LOWER | {"bench", "demo", "evidence", "explore", "export", "scale", "teach"},
+    "demo": LOWER | {"evidence", "explore", "memory"},
+    "cli": LOWER | {"bench", "demo", "evidence", "explore", "export", "memory", "scale", "teach"},
     "__main__": {"cli"},
 }
 LINUX = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux", "platform_machine": "x86_64"}

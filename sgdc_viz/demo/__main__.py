@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+from sgdc_viz.memory import keep_freed
+
 from .page import Page, launch
 
 
@@ -22,6 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.port is not None and not 1 <= given.port <= 65535:
         parser.error(f"--port {given.port} must be from 1 to 65535.")
+    keep_freed()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an orderly end, so that the folder for uploads goes
     try:
         page = Page()

@@ -15,11 +15,12 @@ from sgdc_viz.explore.at_pixel import change_at, pooling_at
 from sgdc_viz.explore.linked import linked
 from sgdc_viz.explore.results import result_of_whole, results_of_pair, results_zip
 from sgdc_viz.explore.whole import Whole, count_objects
+from sgdc_viz.memory import give_back
 from sgdc_viz.views import Figure, Picture, whole
 from sgdc_viz.views.overview import window_around
 
 from . import gallery
-from .bounded import Bounded, give_back
+from .bounded import Bounded
 from .refusal import sentence
 from .view import PLACES, View
 
