@@ -7,7 +7,7 @@ PY = $(VENV)/bin/python
 ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)
 install = @VENV="$(VENV)" PYTHON="$(PYTHON)" sh .ci/make-venv
 
-.PHONY: help demo lab notebooks bench evidence test clean
+.PHONY: help demo lab notebooks bench evidence test audit clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -39,6 +39,9 @@ test: ## lint, all tests, all notebooks (strict)
 	$(install) app,notebooks,test
 	$(PY) -m ruff check
 	$(PY) -m pytest -n 2 --dist loadfile
+
+audit: ## known security holes in the pinned packages (asks osv.dev)
+	@sh .ci/audit
 
 clean: ## remove .venv and what tools left behind, never results
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .gradio notebooks/.ipynb_checkpoints

@@ -105,7 +105,7 @@ def train(
     from sgdc_viz.learn.train import STATE_FILE
     from sgdc_viz.nn import SGDCNet, SGDCNetConfig
 
-    _set_threads(threads)
+    _set_up(threads)
     _check_folder(out)
     kept = _steps(keep)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
@@ -148,7 +148,7 @@ def evaluate(
     from sgdc_viz.learn import load_pretrained
     from sgdc_viz.learn.metrics import LEAST_IMAGES
 
-    _set_threads(threads)
+    _set_up(threads)
     if json_file is not None:
         _check_file(json_file, "--json", "report.json")
     model = load_pretrained(checkpoint)
@@ -196,7 +196,7 @@ def publish(
     from sgdc_viz.learn.publish import publish as run_publish
     from sgdc_viz.learn.train import MODEL_FILE
 
-    _set_threads(threads)
+    _set_up(threads)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     test = _open(data, root, "test", told)
     _match_classes(load_checkpoint(run / MODEL_FILE), test)
@@ -242,7 +242,7 @@ def history(
     """
     from sgdc_viz.learn.history import card, pack_history
 
-    _set_threads(threads)
+    _set_up(threads)
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     test = _open(data, root, "test", told)
     packed = pack_history(run, out, [test[i] for i in range(min(images, len(test)))])
@@ -280,7 +280,7 @@ def predict(
     from sgdc_viz.learn import load_pretrained, predict_mask
     from sgdc_viz.learn.checkpoints import write_whole
 
-    _set_threads(threads)
+    _set_up(threads)
     _check_folder(out)
     stems = [path.stem for path in images]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
@@ -355,7 +355,7 @@ def look(
     from sgdc_viz.explore import Explorer
     from sgdc_viz.learn.checkpoints import write_whole
 
-    _set_threads(threads)
+    _set_up(threads)
     _check_folder(out)
     if zoom < 1:
         raise ValueError(f"--zoom {zoom} must be 1 (the whole image) or more.")
@@ -401,7 +401,7 @@ def export(
     """
     from sgdc_viz.export import export_page
 
-    _set_threads(threads)
+    _set_up(threads)
     _check_folder(folder, "DIR")
     print("running the networks on the page's pictures takes about half a minute ...", flush=True)
     page = export_page(folder)
@@ -484,7 +484,7 @@ def experiment(
     grid.check_ready(chosen, cells, out, root, test_root)
     bars = sys.stderr.isatty()
     if again:
-        _set_threads(threads)
+        _set_up(threads)
         with tempfile.TemporaryDirectory() as fresh:
             failed = grid.work_through(chosen, cells, Path(fresh), Path(fresh), root, test_root, progress=bars)
             if failed:
@@ -498,7 +498,7 @@ def experiment(
         jobs = 1
     jobs = min(jobs or grid.usual_jobs(), max(1, len(todo)))
     if jobs == 1:
-        _set_threads(threads)
+        _set_up(threads)
         failed = grid.work_through(
             chosen, cells, out, work, root, test_root, progress=bars, tell=partial(print, flush=True)
         )
@@ -696,7 +696,9 @@ def _whole(option: str, word: str) -> int:
         raise ValueError(f"{option} {word!r} is no whole number.") from None
 
 
-def _set_threads(threads: int | None) -> None:
+def _set_up(threads: int | None) -> None:
+    """For commands that compute. `bench` is not one of them: it measures what any Python program would."""
+    keep_freed()
     if threads is not None:
         import torch
 
@@ -726,7 +728,6 @@ def main() -> None:
     if hasattr(sys.stdout, "reconfigure"):  # a name that the console cannot show is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # see __main__.py
-    keep_freed()
     try:
         app()
     except MemoryError as error:

@@ -14,15 +14,17 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # numbers of the setting
 MOST, MOST_OF_OLD = 2**31 - 1, 2**25  # bytes; glibc before 2.35 refuses more than the latter
 
 
-def keep_freed() -> None:
+def keep_freed() -> bool:
     """Keep freed memory in this process, for the next large image. Programs call it when they start: a library must not
-    decide that for others. To be called before other threads begin."""
+    decide that for others. To be called before other threads begin. Returns whether there was glibc to ask."""
     mallopt = _of_glibc("mallopt")
-    if mallopt is not None:
-        # Told nothing, glibc moves this limit by itself; once told anything, it does not: so always set it.
-        mallopt(MMAP_THRESHOLD, MOST) or mallopt(MMAP_THRESHOLD, MOST_OF_OLD)
-        mallopt(TRIM_THRESHOLD, -1)
-        mallopt(ARENA_MAX, 1)  # threads of the page have arenas of their own else, which hold no large pieces
+    if mallopt is None:
+        return False
+    # Told nothing, glibc moves this limit by itself; once told anything, it does not: so always set it.
+    mallopt(MMAP_THRESHOLD, MOST) or mallopt(MMAP_THRESHOLD, MOST_OF_OLD)
+    mallopt(TRIM_THRESHOLD, -1)
+    mallopt(ARENA_MAX, 1)  # threads of the page have arenas of their own else, which hold no large pieces
+    return True
 
 
 def give_back() -> None:

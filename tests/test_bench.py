@@ -1,5 +1,7 @@
 """The benchmark runs, measures what it says and leaves the thread count alone. No test here depends on a speed."""
 
+import sys
+
 import pytest
 import torch
 
@@ -28,6 +30,8 @@ def test_measures_with_all_threads_and_with_one(two_threads, capsys):
         assert [row["name"] for row in report["rows"]] == NAMES
         assert report["bandwidth"] > 0 and report["flop_rate"] > 0
         assert all(row["ours"] > 0 and row["goal"] is None for row in report["rows"])  # goals are for the full sizes
+        kept = [row["name"] for row in report["kept"]]
+        assert kept == (NAMES[:3] if sys.platform == "linux" else [])
         forward, both, *_ = report["rows"]
         assert 0 < forward["floor"] < both["floor"]
         assert forward["over_floor"] == pytest.approx(forward["ours"] / forward["floor"])
@@ -35,6 +39,7 @@ def test_measures_with_all_threads_and_with_one(two_threads, capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in NAMES)
     assert "=== 2 threads ===" in printed and "=== 1 thread ===" in printed
+    assert sys.platform != "linux" or "=== 1 thread, freed memory kept" in printed
     assert "Small sizes" in printed and "MISSED" not in printed
 
 

@@ -370,6 +370,7 @@ HAS_HEADERS = Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 @pytest.mark.skipif(not (HAS_COMPILER and HAS_HEADERS), reason="inductor needs a C++ compiler and Python's headers")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch by itself
 def test_torch_compile_with_inductor():
     # In this process: starting a pool of compiler processes takes longer than compiling this.
     compiled_agrees(dynamic_conv2d, backend="inductor", options={"compile_threads": 1})

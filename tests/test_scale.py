@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from sgdc_viz import scale
@@ -37,6 +39,13 @@ def test_in_tiles_the_network_sees_no_more_of_a_larger_image(monkeypatch):
 def test_points_come_from_processes_of_their_own():
     (point,) = measure("one piece", [64])
     assert point.size == 64 and point.seconds > 0 and point.memory >= 0
+
+
+def test_memory_is_that_of_the_process_alone():
+    """`make bench` measures here after the unfold form, which takes gigabytes."""
+    held = np.ones(60_000_000)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert 0 < pool.apply(scale._memory) < held.nbytes < scale._memory()
 
 
 def test_slope_is_the_exponent():

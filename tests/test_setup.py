@@ -47,7 +47,7 @@ BELOW = {
     "views": set(),
     "explore": LOWER,
     "teach": LOWER | {"evidence", "explore"},
-    "bench": LOWER | {"explore"},
+    "bench": LOWER | {"explore", "memory"},
     "scale": LOWER | {"memory"},
     "evidence": LOWER,
     "export": LOWER | {"explore"},
