@@ -222,6 +222,7 @@ def unreadable(path: Path) -> None:
 IS_ROOT = POSIX and os.geteuid() == 0
 COLOURS = np.array([[(0, 0, 0), (200, 0, 0), (0, 90, 0)], [(0, 90, 0), (200, 0, 0), (0, 0, 0)]], np.uint8)
 ON_WHITE = np.array([[(0, 0, 0), (227, 127, 127), (255, 255, 255)], [(255, 255, 255), (227, 127, 127), (0, 0, 0)]])
+LAST_ROWS = "is damaged or incomplete (its last rows are missing)"
 DAMAGED, NO_IMAGE, NO_TIFF = "is damaged or incomplete", "is not a PNG, JPEG, TIFF or BMP image", "cannot be read"
 
 TWELVE = np.uint16(16)  # 8 bits times this are 12
@@ -542,6 +543,14 @@ IMAGES = [
         "a.bmp",
     ),
     File("a BMP packed in an unknown way", lambda: changed(encode(RGB, "BMP"), 30, b"\x63"), "damaged", "a.bmp"),
+    # Pillow takes these for whole and fills them up with black.
+    File("a PNG whose packed pixels end after two rows", lambda: png(3, 4, 8, 2, bytes(20)), LAST_ROWS),
+    File("a PNG without a single packed row", lambda: png(3, 4, 8, 2, b""), DAMAGED),
+    File(
+        "an interlaced PNG without its last pass",
+        lambda: png(9, 6, 8, 2, bytes(90), interlaced=1),  # three rows of 28 bytes are missing
+        LAST_ROWS,
+    ),
     # --- bombs: little to read, much to unpack
     File("a PNG header of 60000 x 60000", lambda: png(60000, 60000, 8, 2, b""), "has far more than 4096x4096"),
     File("a PNG of 12000 x 12000 zeros", lambda: png(12000, 12000, 1, 0, bytes(1501) * 12000), "is 12000x12000 pixels"),

@@ -215,6 +215,30 @@ def test_an_image_that_pillow_takes_for_a_bomb_is_not_called_larger_than_it_is()
         load_image(wide, max_side=16384)
 
 
+@given(
+    st.integers(1, 24),
+    st.integers(1, 24),
+    st.sampled_from([(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (16, 4), (8, 6), (16, 6)]),
+    st.booleans(),
+    st.integers(0, 200),
+)
+def test_a_png_has_all_of_its_rows_or_is_refused(width, height, kind, interlaced, lacks):
+    bits, colour = kind
+    bits *= {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    lengths = []
+    for x, y, across, down in passes if interlaced else ((0, 0, 1, 1),):
+        columns = len(range(x, width, across))
+        lengths += [1 + -(-columns * bits // 8)] * (len(range(y, height, down)) if columns else 0)
+    rows = bytes(max(0, sum(lengths) - lacks))
+    file = bad_files.png(width, height, *kind, rows, interlaced=int(interlaced))
+    if lacks:
+        with pytest.raises(ValueError, match="'the image' is damaged or incomplete"):
+            load_image(file)
+    else:
+        assert load_image(file).shape == (height, width, 3)
+
+
 BOMBS = """
 import resource, sys
 from pathlib import Path

@@ -7,6 +7,7 @@ import logging
 import lzma
 import math
 import stat
+import struct
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ TILE_WIDTH, TILE_LENGTH = 322, 323
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SIGNED = 2  # a sample format
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}  # how Pillow reads PNG, see `_deep_png`
+# Passes of an interlaced PNG: first column and row, then one in how many columns and rows.
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 TURNS = {
     1: "upright",
     2: "mirrored",
@@ -353,6 +356,8 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
                     return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit planes, signed bytes
             raw = image.tile[0][3] if image.format == "PNG" and image.tile else ""
             image.load()
+            if image.format == "PNG":
+                _check_rows(data, name)
             if raw in LOW_BYTES:
                 return _upright(_deep_png(image, data, raw, name), _orientation(image)), name
             if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(SAMPLE_FORMAT, (1,))[0] != SIGNED:
@@ -377,6 +382,27 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
         if str(error).startswith(repr(name)):
             raise
         raise ValueError(f"{name!r} is damaged or incomplete ({one_line(error)}); copy or download it again.") from None
+
+
+def _check_rows(data: bytes, name: str) -> None:
+    """Whether a PNG, which Pillow has read, holds all of its rows: those that its packed pixels lack came out black."""
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    bits *= {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    expected = 0
+    for x, y, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((x - width) // across), -((y - height) // down)  # rounded up
+        expected += rows * (1 + (columns * bits + 7) // 8) if columns > 0 else 0
+    stream, at = zlib.decompressobj(), 8
+    while at < len(data) and not stream.eof:
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        packed = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        while packed and expected > 0:
+            expected -= len(stream.decompress(packed, 2**20))
+            packed = stream.unconsumed_tail
+        if expected <= 0:
+            return
+        at += length + 12
+    raise ValueError(f"{name!r} is damaged or incomplete (its last rows are missing); copy or download it again.")
 
 
 def _deep_png(image: Image.Image, data: bytes, raw: str, name: str) -> Image.Image:
