@@ -27,9 +27,9 @@ class Whole:
         objects: connected parts of the mask; pixels that touch at a corner are connected.
         share: part of the image that the mask covers, 0..1.
         seconds: that network and tiles took, waiting for others left out.
-        tiles: how many there were. Of several, pixels near a tile's border may differ from a prediction in one piece,
-            and all pixels if each kernel is made from all that the network sees ("global", "dyconv", "idconv") or from
-            blocks too large for a tile: see `sgdc_viz.learn.predict.predict_tiles`.
+        tiles: how many there were. Of several, pixels may differ from a prediction in one piece if each kernel is made
+            from all that the network sees ("global", "dyconv", "idconv") or from blocks too large for a tile: see
+            `sgdc_viz.learn.predict.predict_tiles`.
         metrics: against the truth, as `sgdc_viz.learn.metrics.evaluate_masks` gives them; None without truth.
     """
 

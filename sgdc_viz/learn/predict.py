@@ -17,7 +17,7 @@ from sgdc_viz.nn import SGDCNet
 
 from .metrics import evaluate_labels, evaluate_masks, summarise
 
-TILE, OVERLAP = 1024, 128  # pixels at the model's scale; a larger image is predicted in tiles, see `predict_tiles`
+TILE, OVERLAP = 1024, 384  # pixels at the model's scale; a larger image is predicted in tiles, see `predict_tiles`
 
 
 def scaled(model: SGDCNet, image: np.ndarray) -> np.ndarray:
@@ -102,24 +102,28 @@ class TileStep(NamedTuple):
 def predict_tiles(
     model: SGDCNet, image: np.ndarray, tile: int | None = None, overlap: int | None = None
 ) -> Iterator[TileStep]:
-    """Logits of an image of any size, tile by tile: overlapping tiles, blended linearly; a small image is one tile.
+    """Logits of an image of any size, tile by tile; a small image is one tile.
+
+    Tiles overlap. The third of an overlap that is next to a cut counts for nothing, the middle third is blended.
 
     Nothing runs between two steps, so whoever asks for them may pause, or stop for good. The model sees one tile at a
     time: memory grows with the tile, and with the image only by its logits.
 
     Whether this is the prediction in one piece depends on what the model's kernels are made from:
 
-        its surroundings ("structure", "semantic") or nothing ("plain"): yes, but for pixels near a tile's border,
-            where context is cut off
-        blocks ("pooled"): so too, as tiles begin where blocks begin; but no, if a tile of this size does not hold four
-            of the largest blocks (by default: pool size over 16, compact), whose cuts then fall elsewhere
+        its surroundings ("structure", "semantic") or nothing ("plain"): yes. What the compact network finds at a pixel
+            depends on 190 pixels around it, and noticeably on 130, a third of the overlap. Measured with the shipped
+            network for nuclei on 4096 x 4096 pixels: probabilities differ by at most 2e-4.
+        blocks ("pooled"): so too (measured: 3e-3), as tiles begin where blocks begin; but no, if a tile of this size
+            does not hold four of the largest blocks (by default: pool size over 16, compact), whose cuts then fall
+            elsewhere
         all that the model sees ("global", "dyconv", "idconv"): no, as the average over a tile is not the image's
 
     Args:
         image: uint8 RGB [h, w, 3] at the model's scale, see `scaled`.
         tile: side of a tile in pixels, overlap: what two neighbours share. Their difference is a multiple of the
             coarsest stride, so that the feature grids of all tiles are one grid, and of the largest block's side, where
-            a tile holds four blocks. Default: 1024 and 128, rounded to such multiples, down and up.
+            a tile holds four blocks. Default: 1024 and 384, rounded to such multiples, down and up.
 
     Yields:
         first TileStep(0, all), then one step for each tile.
@@ -164,15 +168,21 @@ def _unit(model: SGDCNet, tile: int) -> tuple[int, str]:
 def _spans(size: int, tile: int, overlap: int) -> list[tuple[int, torch.Tensor]]:
     """Along one side: where each tile begins, and the weight of each of its pixels; the weights add up to 1.
 
-    Tiles begin at multiples of tile - overlap. Weights rise from a tile's rim to 1 over `overlap` pixels.
+    Tiles begin at multiples of tile - overlap. From a cut on, weights are 0 for a third of the overlap, where a tile
+    lacks context, then rise to 1 within the next third. The image's own borders are no cuts.
     """
     starts = [0] if size <= tile else range(0, size - overlap, tile - overlap)
     sums, ramps = torch.zeros(size), []
     for start in starts:
         length = min(tile, size - start)
-        distance = torch.minimum(torch.arange(1, length + 1), torch.arange(length, 0, -1))
-        ramps.append((start, (distance / overlap).clamp(max=1.0)))
-        sums[start : start + length] += ramps[-1][1]
+        rising = (3 * torch.arange(1, length + 1) / overlap - 1).clamp(0, 1)
+        ramp = torch.ones(length)
+        if start > 0:
+            ramp = ramp.minimum(rising)
+        if start + length < size:
+            ramp = ramp.minimum(rising.flip(0))
+        ramps.append((start, ramp))
+        sums[start : start + length] += ramp
     return [(start, ramp / sums[start : start + len(ramp)]) for start, ramp in ramps]
 
 
