@@ -106,16 +106,18 @@ def test_every_arm_sees_the_same_data_and_an_epoch_visits_every_image(samples):
 
 def test_resume_equals_an_unbroken_run(samples, tmp_path):
     config = TrainConfig(steps=6, **QUICK)
-    whole = tiny(drop_path=0.3)
-    history = fit(whole, samples, config=config, progress=False)
+    whole, one, two = tiny(drop_path=0.3), tmp_path / "one", tmp_path / "two"
+    history = fit(whole, samples, config=config, out=one, progress=False)
     broken = tiny(drop_path=0.3)
-    fit(broken, samples, config=config, out=tmp_path, progress=False, on_step=lambda step, _: step == 3)
+    fit(broken, samples, config=config, out=two, progress=False, on_step=lambda step, _: step == 3)
     revived = tiny(seed=99, drop_path=0.3)  # its own weights must not matter
-    resumed = fit(revived, samples, config=config, out=tmp_path, resume=True, progress=False)
+    resumed = fit(revived, samples, config=config, out=two, resume=True, progress=False)
     assert [r["total"] for r in resumed] == [r["total"] for r in history]
     assert weights_equal(whole, revived)
-    assert weights_equal(load_checkpoint(tmp_path / "model.safetensors"), whole)
-    assert json.loads((tmp_path / "history.json").read_text()) == history
+    assert weights_equal(load_checkpoint(two / "model.safetensors"), whole)
+    assert json.loads((two / "history.json").read_text()) == history
+    for name in ("model.safetensors", "state.safetensors", "history.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
 
 CHILD = """

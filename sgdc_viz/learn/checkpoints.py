@@ -49,10 +49,14 @@ class CheckpointInfo:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file, whole or not at all."""
+    """A safetensors file, whole or not at all. The same content is the same file, byte for byte."""
     from safetensors.torch import save
 
-    write_whole(path, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata)))
+    data = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(metadata))
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()  # had any order
+    header += b" " * (-len(header) % 8)  # the format wants the numbers to begin at a multiple of 8
+    write_whole(path, len(header).to_bytes(8, "little") + header + data[end:])
 
 
 def write_whole(path: Path, data: bytes) -> None:
