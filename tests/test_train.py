@@ -1,6 +1,7 @@
 """The training loop: it learns, repeats, goes on after a kill, and says what is wrong."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sgdc_viz.data import Sample, open_dataset
 from sgdc_viz.learn import (
@@ -185,6 +187,26 @@ def test_a_run_is_not_resumed_with_other_images(first_step, says):
     with pytest.raises(ValueError, match=rf"state\.safetensors' was trained on other data \({says}.*\): resume with"):
         fit(tiny(), drawn(**OTHER_DATA[says]), config=config, out=first_step, resume=True, progress=False)
     assert (first_step / "state.safetensors").read_bytes() == before
+
+
+def test_a_run_is_not_resumed_with_images_that_were_changed(tmp_path):
+    """The same names; from a zip as well as from the folder that it was packed from."""
+    files, out = tmp_path / "mine", tmp_path / "out"
+    for sample in squares(3):
+        for kind, array in (("images", sample.image), ("masks", sample.mask * 255)):
+            (files / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(files / kind / f"{sample.name}.png")
+    zipped = shutil.make_archive(str(tmp_path / "packed"), "zip", files)
+    settings = dict(config=TrainConfig(steps=3, **QUICK), out=out, progress=False)
+    fit(tiny(), open_dataset("folder", files), **settings, on_step=lambda *_: True)
+    fit(tiny(), open_dataset("folder", zipped), **settings, resume=True, on_step=lambda *_: True)
+    changed = files / "masks" / f"{squares(1)[0].name}.png"
+    Image.fromarray(np.roll(np.array(Image.open(changed)), 3, 0)).save(changed)
+    with changed.open("ab") as file:
+        file.write(b"!")  # in case it happens to be as long
+    with pytest.raises(ValueError, match=r"other data \(an image or a mask was changed since\): resume with the same"):
+        fit(tiny(), open_dataset("folder", files), **settings, resume=True)
+    assert len(fit(tiny(), open_dataset("folder", zipped), **settings, resume=True)) == 3
 
 
 def test_a_run_is_not_resumed_with_truth_read_in_another_way(tmp_path):

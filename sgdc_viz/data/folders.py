@@ -97,6 +97,7 @@ class Dataset:
     ):
         self.name, self.split, self.kind, self.rule, self.num_classes = name, split, kind, rule, num_classes
         self._records, self._read = records, read
+        self._size: Callable[[str], int] | None = None  # bytes of a file; None where there are no files
 
     @property
     def names(self) -> list[str]:
@@ -114,7 +115,7 @@ class Dataset:
     def subset(self, indices: Sequence[int], split: str, rule: str) -> Dataset:
         """Some of the samples, as a data set of their own: a fold, say."""
         some = Dataset(self.name, split, [self._records[i] for i in indices], self._read, kind=self.kind, rule=rule)
-        some.num_classes = self.num_classes
+        some.num_classes, some._size = self.num_classes, self._size
         return some
 
     def __len__(self) -> int:
@@ -148,6 +149,14 @@ class Dataset:
             "rule": self.rule,
             "names_sha256": hashlib.sha256(_bytes("\n".join(sorted(self.names)))).hexdigest(),
         }
+
+    def sizes_sha256(self) -> str | None:
+        """Fingerprint of the sizes in bytes of all files, unpacked: it tells whether an image or a mask was changed, as
+        good as always, and without reading any. None for what is drawn."""
+        if self._size is None:
+            return None
+        sizes = [(r.name, [self._size(file) for file in (r.image, *r.masks) if file]) for r in self._records]
+        return hashlib.sha256(_bytes(repr(sorted(sizes)))).hexdigest()
 
 
 def open_dataset(
@@ -189,7 +198,10 @@ def open_dataset(
             f"data set {name!r} needs its root, the folder or zip that holds it: root=..., on the command line --root."
         )
     _check_options(name, options, dataset_options(name))
-    return _opener(name)(name, _Files(root), split, **options)
+    files = _Files(root)
+    dataset = _opener(name)(name, files, split, **options)
+    dataset._size = files.size
+    return dataset
 
 
 def _opener(name: str) -> Callable[..., Dataset]:

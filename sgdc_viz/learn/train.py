@@ -561,6 +561,8 @@ def trained_on(train: Dataset | Sequence[Sample], first: Sample) -> dict:
     """What a state remembers of its images and of how their truth is read; `first` is one of them."""
     told = train.describe() if hasattr(train, "describe") else {}
     known = {key: told[key] for key in ("name", "kind", "num_classes", "rule", "names_sha256") if key in told}
+    sizes = train.sizes_sha256() if hasattr(train, "sizes_sha256") else None
+    known |= {"sizes_sha256": sizes} if sizes else {}
     return {**known, "images": len(train), "instances": first.instances is not None}
 
 
@@ -573,8 +575,13 @@ def check_data(path: Path, metadata: dict[str, str], data: dict) -> None:
     before = json.loads(metadata.get("data", "{}"))
     other = [key for key in before if before[key] != data.get(key)]
     if other:
-        told = [f"{key} {before[key]} -> {data.get(key)}" for key in other if key not in ("rule", "names_sha256")]
-        told = ", ".join(told) or ("other images" if "names_sha256" in other else "drawn or chosen in another way")
+        said = {
+            "names_sha256": "other images",
+            "rule": "drawn or chosen in another way",
+            "sizes_sha256": "an image or a mask was changed since",
+        }
+        told = ", ".join(f"{key} {before[key]} -> {data.get(key)}" for key in other if key not in said)
+        told = told or next(words for key, words in said.items() if key in other)
         raise ValueError(
             f"{str(path)!r} was trained on other data ({told}): resume with the same, or train anew in another folder."
         )
