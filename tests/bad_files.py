@@ -178,6 +178,27 @@ def top_down_bmp() -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + len(rows), 0, 0, 54) + head + rows
 
 
+def clear_bmp() -> bytes:
+    """32-bit with masks for red, green, blue and alpha, and alpha 0 everywhere."""
+    rows = np.dstack([RGB[::-1, :, ::-1], np.zeros((6, 9, 1), np.uint8)]).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 108, 9, 6, 1, 32, 3, len(rows), 2835, 2835, 0, 0)
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    return b"BM" + struct.pack("<IHHI", 122 + len(rows), 0, 0, 122) + head + masks + rows
+
+
+def swapped(kind: str, by: int = 1) -> Callable[[], bytes]:
+    """A packed TIFF in the byte order of other machines."""
+    return lambda: tiff((GREY / by).astype(kind), byteorder=">", compression="zlib", photometric="minisblack")
+
+
+def four_bits(array: np.ndarray) -> bytes:
+    """A grey TIFF of 4 bits and one row of an even length."""
+    return grey_tiff(
+        width=(256, 3, array.shape[1]), length=(257, 3, 1), bits=(258, 3, 4), rows=(278, 3, 1),
+        data=bytes((array[0, ::2] << 4 | array[0, 1::2]).tolist()),
+    )  # fmt: skip
+
+
 def nonsense_exif(number: int) -> Image.Exif:
     exif = Image.Exif()
     exif[274] = number
@@ -222,10 +243,12 @@ def unreadable(path: Path) -> None:
 IS_ROOT = POSIX and os.geteuid() == 0
 COLOURS = np.array([[(0, 0, 0), (200, 0, 0), (0, 90, 0)], [(0, 90, 0), (200, 0, 0), (0, 0, 0)]], np.uint8)
 ON_WHITE = np.array([[(0, 0, 0), (227, 127, 127), (255, 255, 255)], [(255, 255, 255), (227, 127, 127), (0, 0, 0)]])
+PAGES = "holds several pages, and a mask has one"
+NIBBLES = np.array([[0, 1, 2, 3, 4, 9, 10, 14, 15, 7]], np.uint8)
 LAST_ROWS = "is damaged or incomplete (its last rows are missing)"
 DAMAGED, NO_IMAGE, NO_TIFF = "is damaged or incomplete", "is not a PNG, JPEG, TIFF or BMP image", "cannot be read"
 
-TWELVE = np.uint16(16)  # 8 bits times this are 12
+TWELVE = np.full(1, 16, np.uint16)  # 8 bits times this are 12 (an array: NumPy 1 takes a scalar for 8 bits)
 OPAQUE = np.full((6, 9), 65535, np.uint16)
 RGB_LABELS = np.unique(RGB.reshape(-1, 3), axis=0, return_inverse=True)[1].reshape(6, 9) + 1  # a number for each colour
 
@@ -346,6 +369,7 @@ IMAGES = [
         lambda: tiff(np.stack([GREY, GREY // 2, GREY // 3]), photometric="minisblack"),
         GREY,
         "stack.tif",
+        labels=PAGES,
     ),
     File(
         "TIFF of pages of other sizes",
@@ -358,6 +382,7 @@ IMAGES = [
         lambda: tiff(np.stack([GREY, GREY // 2]), imagej=True, photometric="minisblack"),
         GREY,
         "stack.tif",
+        labels=PAGES,
     ),
     File(
         "TIFF in planes", lambda: tiff(RGB.transpose(2, 0, 1), photometric="rgb", planarconfig="separate"), RGB, "a.tif"
@@ -409,13 +434,24 @@ IMAGES = [
     File(
         "TIFF of five channels",
         lambda: tiff(np.dstack([RGB, RGB[:, :, :2]]).astype(np.uint16) * 257, photometric="rgb", planarconfig="contig"),
-        RGB,
+        "has 5 channels, and colour has three",
         "a.tif",
     ),
+    *(File(f"TIFF, big-endian, packed, {k}", swapped(k), GREY, "a.tif") for k in ("int16", "int32", "uint16")),
+    File("TIFF, big-endian, packed, float", swapped("float32", 255), GREY, "a.tif", labels="no whole numbers"),
     File(
         "TIFF with orientation 77", lambda: tiff(RGB, photometric="rgb", extratags=[(274, "H", 1, 77, True)]), RGB, "a"
     ),
+    File("TIFF of 4 bits", lambda: four_bits(NIBBLES), NIBBLES * np.uint8(17), "a.tif", labels=NIBBLES),
+    File(
+        "PNG of 4 bits",
+        lambda: png(10, 1, 4, 0, b"\0" + np.packbits(np.unpackbits(NIBBLES[0][:, None], axis=1)[:, 4:]).tobytes()),
+        NIBBLES * np.uint8(17),
+        labels=NIBBLES,
+    ),
+    File("PNG of 2 bits", lambda: png(4, 1, 2, 0, b"\0\x1b"), NIBBLES[:, :4] * np.uint8(85), labels=NIBBLES[:, :4]),
     # --- BMP
+    File("BMP with a fourth byte that is not in use", clear_bmp, RGB, "a.bmp"),
     File("BMP from the top down", top_down_bmp, RGB, "a.bmp"),
     File("BMP of 1 bit", lambda: encode(ONE_BIT, "BMP"), ONE_BIT * np.uint8(255), "a.bmp", labels=ONE_BIT),
     File(
@@ -650,6 +686,8 @@ SOFT = (np.clip(12.5 - np.hypot(*(np.indices((40, 50)) - np.array([20, 22])[:, N
 )
 BORDER = np.where(DISC, 1, 0).astype(np.uint8)  # as in Pascal VOC
 BORDER[np.hypot(*(np.indices((40, 50)) - np.array([20, 22])[:, None, None])).round() == 12] = 255
+RED, WHITE = np.array([255, 0, 0], np.uint8), np.full((40, 50, 3), 255, np.uint8)
+VOC = [0, 0, 0, 128, 0, 0, *[0] * 253 * 3, 224, 224, 192]  # 256 colours
 DISHES = np.where(BORDER == 1, np.where(np.arange(50) < 22, 5, 15), BORDER).astype(np.uint8)
 STRIPES = (np.arange(50) // 9 * 51).astype(np.uint8) * np.ones((40, 1), np.uint8)
 OBJECTS, CLASSES = {"instances": True}, {"num_classes": 3}
@@ -702,8 +740,21 @@ MASKS = [
         DISC,
     ),
     Mask(
-        "drawn in transparency alone", lambda: encode(np.dstack([np.zeros((40, 50, 3), np.uint8), SOFT])), DISC & False
+        "drawn in transparency alone",
+        lambda: encode(np.dstack([np.zeros((40, 50, 3), np.uint8), SOFT])),
+        "what is drawn lies in its transparency",
     ),
+    Mask("all of it object, with alpha", lambda: encode(np.dstack([WHITE, np.full_like(SOFT, 255)])), DISC | True),
+    Mask("red on blue", lambda: encode(np.where(DISC[:, :, None], RED, RED[::-1])), "colours that are all equally"),
+    Mask("an object a page", lambda: tiff(np.stack([DISC, ~DISC]) * np.uint8(255)), PAGES, suffix="tif"),
+    Mask(
+        "a page and a thumbnail",
+        lambda: encode(DISC, "TIFF", save_all=True, append_images=[Image.fromarray(DISC[::4, ::4])]),
+        DISC,
+        suffix="tif",
+    ),
+    Mask("Pascal VOC's palette and border", lambda: encode(palettes(BORDER, *VOC)), "0, 1, 255 in its palette"),
+    Mask("Pascal VOC's palette", lambda: encode(palettes(DISC, *VOC)), DISC),
     Mask("another size", lambda: encode(DISC[:, :-1]), "(?s)40x49|49x40"),
     Mask("turned", lambda: encode(DISC.T), "50x40|40x50"),
     Mask("NaN", lambda: tiff(np.where(DISC, np.nan, 0).astype(np.float32)), "not finite", suffix="tif"),
@@ -742,6 +793,7 @@ MASKS = [
     Mask("numbers with alpha", lambda: encode(with_alpha(THREE * 7, np.full_like(SOFT, 255))), THREE * 7, OBJECTS),
     Mask("numbers in grey saved as RGB", lambda: encode(np.dstack([THREE * 7] * 3)), THREE * 7, OBJECTS),
     Mask("a colour for each object", lambda: encode(RED_GREEN), np.array([0, 2, 1])[THREE], OBJECTS),
+    Mask("numbers in JPEG", lambda: encode(THREE * 100, "JPEG"), "does not keep numbers", OBJECTS, "jpg"),
     Mask("broken numbers", lambda: tiff(THREE * np.float32(1.5)), "no whole numbers", OBJECTS, "tif"),
     Mask("NaN among numbers", lambda: tiff(np.where(DISC, np.nan, 2).astype(np.float32)), "not finite", OBJECTS, "tif"),
     Mask("numbers too large", lambda: tiff(MANY * 10**6), "over 2147483647", OBJECTS, "tif"),
@@ -751,7 +803,14 @@ MASKS = [
     # classes
     Mask("classes", lambda: encode(THREE), THREE, CLASSES),
     Mask("only one of the classes", lambda: encode(THREE & 2), THREE & 2, CLASSES),
-    Mask("classes in a palette", lambda: encode(palettes(THREE, 0, 0, 0, 9, 9, 9, 1, 1, 1)), THREE, CLASSES),
+    Mask("classes in a palette", lambda: encode(palettes(THREE, 0, 0, 0, 9, 9, 9, 1, 0, 0)), THREE, CLASSES),
+    Mask(
+        "classes in a palette of greys in another order",
+        lambda: encode(palettes(THREE, 0, 0, 0, 2, 2, 2, 1, 1, 1)),
+        "greys are in another order",
+        CLASSES,
+    ),
+    Mask("classes in JPEG", lambda: encode(THREE, "JPEG"), "is a JPEG, which does not keep numbers", CLASSES, "jpg"),
     Mask("classes in grey saved as RGB", lambda: encode(np.dstack([THREE & 2] * 3)), THREE & 2, CLASSES),
     Mask("classes in colours", lambda: encode(RED_GREEN), "holds colours, which are no class numbers", CLASSES),
     Mask("a class too many", lambda: encode(THREE + 1), "holds the class 3, but num_classes=3", CLASSES),
@@ -812,6 +871,23 @@ def archive(data: Callable[[], bytes]) -> Callable[[Path], Path]:
         return root / "all.zip"
 
     return make
+
+
+def linked(root: Path) -> None:
+    folder(pair("b"))(root.parent / "elsewhere")
+    (root / "more").symlink_to(root.parent / "elsewhere/data")
+
+
+def links(root: Path) -> Path:
+    folder(pair("b"))(root / "elsewhere")
+    (root / "data").mkdir()
+    for name in ("images", "masks"):
+        (root / "data" / name).symlink_to(root / "elsewhere/data" / name)
+    return root / "data"
+
+
+def twice(root: Path) -> None:
+    (root / "again").symlink_to(root / "x")
 
 
 def beside(files: dict[str, bytes], add: Callable[[Path], object]) -> Callable[[Path], Path]:
@@ -958,6 +1034,34 @@ ROOTS = [
         "bbbc038",
     ),
     # --- zips
+    Root(
+        "a zip beside what it holds",
+        beside(pairs("a", "b"), lambda root: (root / "x.zip").write_bytes(zipped(pairs("a", "b")))),
+        ["a", "b"],
+    ),
+    Root(
+        "a zip with a folder of its own name, beside what it holds",
+        beside(pairs("a", "b"), lambda root: (root / "x.zip").write_bytes(zipped(pairs("a", "b", top="x/")))),
+        ["a", "b"],
+    ),
+    Root(
+        "a zip beside other files of the same names",
+        beside(
+            {"images/a.png": encode(PHOTO, compress_level=0), "masks/a.png": encode(DISC, compress_level=0)},
+            lambda root: (root / "x.zip").write_bytes(zipped(pair("a"))),
+        ),
+        ["a", "x__a"],
+    ),
+    Root("a link to a folder outside", beside(pair("a"), linked), ["a", "b"], where=POSIX),
+    Root("links to images and masks", links, ["b"], where=POSIX),
+    Root("a link beside what it leads to", beside(pairs("a", top="x/"), twice), ["a"], where=POSIX),
+    Root(
+        "accents apart",
+        folder({"images/a\u0308.png": encode(PHOTO), "masks/\u00e4.png": encode(DISC)}),
+        ["\u00e4"],
+        where=LINUX,
+    ),
+    Root("capitals", folder({"images/A.png": encode(PHOTO), "masks/a.png": encode(DISC)}), "capital letters count"),
     Root("a zip", archive(lambda: zipped(pairs("a", "b"))), ["a", "b"]),
     Root("a zip in bzip2", archive(lambda: zipped(pairs("a", "b"), zipfile.ZIP_BZIP2)), ["a", "b"]),
     Root("a zip in lzma", archive(lambda: zipped(pairs("a", "b"), zipfile.ZIP_LZMA)), ["a", "b"]),

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+import shutil
 import zipfile
 import zlib
 from collections import defaultdict
@@ -466,6 +467,68 @@ def test_masks_in_colour_go_by_their_brightest_channel(tmp_path):
     mask[1:5, 1:5], mask[6:10, 1:5], mask[1:5, 8:12] = (1, 1, 1), (2, 2, 2), (3, 3, 3)
     with pytest.raises(ValueError, match="0, 1, 2, 3:"):
         open_dataset("folder", own(tmp_path, mask))[0]
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        (["train", "val", "test"], ["train", "val", "test"]),
+        (["Training", "validation", "TEST"], ["train", "val", "test"]),
+        (["TrainDataset", "ValDataset", "TestDataset"], ["train", "val", "test"]),
+        (["trainset", "valid", "testing_set"], ["train", "val", "test"]),
+        (["my_train", "my-val", "test-2026"], ["train", "val", "test"]),
+        (["train_val_test/train", "train_val_test/val", "train_val_test/test"], ["train", "val", "test"]),
+        (["test/train", "test/val", "test/test"], ["train", "val", "test"]),  # the innermost
+        (["contest", "latest", "valley"], [None] * 3),
+    ],
+)
+@pytest.mark.parametrize("how", ["folder", "zip", "zip called test"])
+def test_folders_say_which_part_their_images_belong_to(tmp_path, folders, parts, how):
+    root = tmp_path / "mine"
+    for i, name in enumerate(folders):
+        for kind in ("images", "masks"):
+            (root / name / kind).mkdir(parents=True)
+            Image.fromarray(disc(1)).save(root / name / kind / f"{i}.png")
+    if how != "folder":
+        root = Path(shutil.make_archive(str(tmp_path / ("pilot_test" if "called" in how else "mine")), "zip", root))
+    dataset = open_dataset("folder", root)
+    assert {r.image.rpartition("/")[2]: r.official for r in dataset._records} == {
+        f"{i}.png": part for i, part in enumerate(parts)
+    }
+    assert dataset.rule.startswith("folders named" if parts[0] else "a hash")
+    if parts[0]:
+        for i, part in enumerate(parts):
+            assert open_dataset("folder", root, part).names == [str(i)]
+
+
+def test_a_folder_and_its_zip_are_cut_alike(tmp_path):
+    """Also where names need the folders that they lie in: not that of the zip."""
+    root = tmp_path / "mine"
+    for i in range(12):
+        for kind in ("images", "masks"):
+            (root / f"p{i}" / kind).mkdir(parents=True)
+            Image.fromarray(disc(1)).save(root / f"p{i}" / kind / "s0.png")
+    packed = shutil.make_archive(str(tmp_path / "any"), "zip", root)
+    within = shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path, "mine")
+    for split in ("train", "val", "test"):
+        names = open_dataset("folder", root, split).names
+        assert names and names == open_dataset("folder", packed, split).names
+        assert names == open_dataset("folder", within, split).names
+    assert "p0__s0" in open_dataset("folder", packed).names
+
+
+def test_masks_of_public_sets_hold_two_values(tmp_path):
+    """Half of the largest number would lose object 1 of 3."""
+    numbers = (np.indices((12, 16)).sum(0) // 8 % 4).astype(np.uint8)  # bands of 0 to 3
+    for name in ("ISIC_0000001.jpg", "ISIC_0000001_segmentation.png"):
+        Image.fromarray(numbers if "seg" in name else np.dstack([numbers] * 3)).save(tmp_path / name)
+    with pytest.raises(ValueError, match="holds the values 0, 1, 2, 3, and the masks of this data set hold two"):
+        open_dataset("isic2018", tmp_path)[0]
+    for kind in ("images", "masks"):
+        (tmp_path / "nuclei/a" / kind).mkdir(parents=True)
+        Image.fromarray(numbers).save(tmp_path / "nuclei/a" / kind / "a.png")
+    with pytest.raises(ValueError, match="holds the values 0, 1, 2, 3, and the masks of this data set hold two"):
+        open_dataset("bbbc038", tmp_path / "nuclei")[0]
 
 
 def test_too_few_images_for_three_parts(tmp_path):

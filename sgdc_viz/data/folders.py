@@ -15,6 +15,7 @@ import lzma
 import math
 import os
 import re
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -38,7 +39,6 @@ from sgdc_viz.data.images import (
     listed,
     load_image,
     load_labels,
-    load_mask,
     load_mask_values,
     numbers_in,
     one_line,
@@ -277,7 +277,8 @@ def _read_synthetic(make: Callable[..., Sample], options: dict, record: _Record)
 class _Files:
     """Name -> bytes, for a folder, for a zip, and for the zips that lie in a folder. Names use forward slashes.
 
-    A file inside `A.zip` is named `A/...`, as it would be if the zip were unpacked beside itself.
+    A file inside `A.zip` is named `A/...`, as it would be if the zip were unpacked beside itself. Where it lies there
+    unpacked, or unpacked into the folder of the zip, the zip's own is left out. Links to folders outside are followed.
     """
 
     def __init__(self, root: str | Path):
@@ -287,8 +288,10 @@ class _Files:
         self.where: dict[str, tuple[Path, str | None]] = {}
         self._zips: dict[tuple[int, Path], zipfile.ZipFile] = {}
         if self.root.is_dir():
-            for folder, subfolders, files in os.walk(self.root, onerror=_unreadable):
+            seen = {os.path.realpath(self.root)}
+            for folder, subfolders, files in os.walk(self.root, onerror=_unreadable, followlinks=True):
                 subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX", "lost+found"))]
+                subfolders[:] = [s for s in subfolders if _is_new(Path(folder, s), seen)]
                 for file in files:
                     path = Path(folder, file)
                     self._add(path.relative_to(self.root).as_posix(), path, None)
@@ -309,8 +312,15 @@ class _Files:
                 there, first = self.where.get(inside, (None, None))
                 if there == archive and not path.endswith("/"):
                     raise ValueError(f"{str(archive)!r} holds {first!r} and then {member!r}; keep one of them.")
-                if not path.endswith("/") and there is None:  # the unpacked file wins over its zip
+                if not path.endswith("/") and there is None and not self._unpacked(inside, archive, member):
                     self._add(inside, archive, member)
+
+    def _unpacked(self, inside: str, archive: Path, member: str) -> bool:
+        """Whether a zip's member lies in the folder of the zip, too: a file of that path and that size."""
+        name = inside.removeprefix(archive.stem + "/")
+        if self.where.get(name, (None, ""))[1] is not None:
+            return False
+        return self.size(name) == self.archive(archive).getinfo(member).file_size
 
     def _add(self, name: str, path: Path, member: str | None) -> None:
         if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
@@ -321,6 +331,10 @@ class _Files:
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self.where))
+
+    def archives(self) -> frozenset[str]:
+        """First folders of names that are those of zips."""
+        return frozenset(path.stem for path, member in self.where.values() if member is not None)
 
     def archive(self, path: Path) -> zipfile.ZipFile:
         key = (os.getpid(), path)  # a forked loader worker must not share a file position with its parent
@@ -393,19 +407,39 @@ def _wrong_root(name: str, files: _Files, expected: str, missing: str = "") -> V
     return ValueError(f"{name}: expected {expected} under {str(files.root)!r}, found {files.found()}{missing}.")
 
 
+def _is_new(folder: Path, seen: set[str]) -> bool:
+    """Whether to walk into a folder: not into a link that leads back to what is walked anyway."""
+    if not folder.is_symlink():
+        return True
+    real = os.path.realpath(folder)
+    if any(real == other or real.startswith(other + os.sep) or other.startswith(real + os.sep) for other in seen):
+        return False
+    seen.add(real)
+    return True
+
+
 def _by(array: np.ndarray) -> str:
     return f"{array.shape[0]}x{array.shape[1]}"
 
 
 # ---------------------------------------------------------------------------------------------- splits
 
-_PART = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
+_PART = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?:set|data|dataset|images|masks)?(?![a-z])")
 
 
-def _official_part(name: str) -> str | None:
-    """'ISIC2018_Task1-2_Validation_Input/x.jpg' -> 'val'; None where the folder names do not say."""
-    found = _PART.search(name.rpartition("/")[0].lower())
-    return found.group(1) if found else None
+def _official_part(name: str, archives: frozenset[str] = frozenset()) -> str | None:
+    """'ISIC2018_Task1-2_Validation_Input/x.jpg' -> 'val'; None where the folder names do not say.
+
+    The innermost folder decides that names just one part. archives: first folders that are the names of zips, to be
+    left out.
+    """
+    first, *folders = name.split("/")[:-1] or [""]
+    for folder in reversed(folders if first in archives else [first, *folders]):
+        words = re.sub("(?<=[a-z])(?=[A-Z])", " ", folder).lower()  # TrainDataset
+        found = set(_PART.findall(words))
+        if len(found) == 1:
+            return found.pop()
+    return None
 
 
 def _bytes(name: str) -> bytes:
@@ -486,10 +520,13 @@ def _claim(name: str, side: dict[str, str], what: str, key: str) -> None:
 
 def _pair(name: str, images: dict[str, str], masks: dict[str, str], skip_unpaired: bool) -> list[str]:
     """Keys that have both; raises where one side is missing (unless told to skip)."""
-    lonely = [f"image {images[k]!r} has no mask" for k in sorted(images.keys() - masks.keys())]
-    lonely += [f"mask {masks[k]!r} has no image" for k in sorted(masks.keys() - images.keys())]
+    without_mask, without_image = images.keys() - masks.keys(), masks.keys() - images.keys()
+    lonely = [f"image {images[k]!r} has no mask" for k in sorted(without_mask)]
+    lonely += [f"mask {masks[k]!r} has no image" for k in sorted(without_image)]
     if lonely and not skip_unpaired:
         more = f", and {len(lonely) - 5} more" if len(lonely) > 5 else ""
+        if {k.casefold() for k in without_mask} & {k.casefold() for k in without_image}:
+            more += " (capital letters count)"
         raise ValueError(
             f"{name}: {'; '.join(lonely[:5])}{more}; complete the files, or leave these out with skip_unpaired=True, "
             "on the command line --skip-unpaired."
@@ -500,13 +537,12 @@ def _pair(name: str, images: dict[str, str], masks: dict[str, str], skip_unpaire
 def _read_pair(files: _Files, record: _Record, labels: str = "official", num_classes: int = 1) -> Sample:
     """One image file and one mask file.
 
-    labels: what the mask's values mean: "binary", "instances" or "classes"; "official" is binary without the check that
-    the values are no numbers (of a public data set we know).
+    labels: what the mask's values mean: "binary", "instances" or "classes"; "official" is binary, of a public data set.
     """
     photo, data, instances = files.read(record.image), files.read(record.masks[0]), None
     image = load_image(photo, max_side=MAX_SIDE, name=record.image)
     if labels == "official":
-        mask = load_mask(data, max_side=MAX_SIDE, name=record.masks[0])
+        mask = _official_mask(data, record.masks[0])
     elif labels == "binary":
         values = load_mask_values(data, max_side=MAX_SIDE, name=record.masks[0])
         _refuse_numbers(values, record.masks[0])
@@ -527,6 +563,18 @@ def _read_pair(files: _Files, record: _Record, labels: str = "official", num_cla
         mask = values.astype(np.uint8)
     _refuse_turned(photo, data, image.shape[:2], mask.shape, record.image, record.masks[0])
     return Sample(image, mask, instances, record.name, record.group)
+
+
+def _official_mask(data: bytes, name: str) -> np.ndarray:
+    """Of a public data set, whose masks hold two values: uint8 [H, W] of 0 and 1."""
+    values = load_mask_values(data, max_side=MAX_SIDE, name=name)
+    numbers = numbers_in(values)
+    if numbers is not None:
+        raise ValueError(
+            f"{name!r} holds the values {listed(numbers)}, and the masks of this data set hold two: get the official "
+            "file again, or open files of your own as the data set folder."
+        )
+    return binary(values, name)
 
 
 def _refuse_turned(photo: bytes, data: bytes, size: tuple, mask_size: tuple, name: str, mask_name: str) -> None:
@@ -630,8 +678,9 @@ def _open_folder(
 ) -> Dataset:
     """Your own images: `images/a.png` with `masks/a.png`, or with `a_mask.png` / `a_segmentation.png` anywhere.
 
-    Folders named train, val and test are kept as the split; without them the names are hashed, 70/15/15. Every image
-    is its own group: if several of yours show the same patient or slide, make the train/val/test folders yourself.
+    Folders named train, val and test (or TrainDataset, my_test ...: the innermost that names just one of them) are kept
+    as the split; without them the names are hashed, 70/15/15. Every image is its own group: if several of yours show
+    the same patient or slide, make the train/val/test folders yourself.
 
     A mask is one object, or all objects alike, and background. If its values number objects or classes say so with
     `instances` or `num_classes`: reading it stops otherwise, because half of the largest number means nothing.
@@ -653,18 +702,19 @@ def _open_folder(
         is_mask = bool(lower & _MASK_FOLDERS) or (not lower & _IMAGE_FOLDERS and bool(_MASK_SUFFIX.search(stem)))
         stem = _MASK_SUFFIX.sub("", stem) if is_mask else stem
         place = "/".join([f for f in folders if f.lower() not in _IMAGE_FOLDERS | _MASK_FOLDERS] + [stem])
+        place = unicodedata.normalize("NFC", place)  # Macs may take letters and their accents apart
         _claim(name, masks if is_mask else images, place, key)
     if not images or not masks:
         raise _wrong_root(name, files, "images/<name>.png and masks/<name>.png (or <name>_mask.png)")
     places = _pair(name, images, masks, skip_unpaired)
     stems = Counter(place.rpartition("/")[2] for place in places)
-    records = []
+    outer = len(os.path.commonprefix([place.split("/")[:-1] for place in places]))  # a zip has one more than its folder
+    archives, records = files.archives(), []
     for place in places:
         stem = place.rpartition("/")[2]
-        unique = stem if stems[stem] == 1 else place.replace("/", "__")
-        records.append(
-            _Record(unique, unique, "folder", images[place], (masks[place],), official=_official_part(images[place]))
-        )
+        unique = stem if stems[stem] == 1 else "__".join(place.split("/")[outer:])
+        official = _official_part(images[place], archives)
+        records.append(_Record(unique, unique, "folder", images[place], (masks[place],), official=official))
     labels = "instances" if instances else "classes" if num_classes > 1 else "binary"
     read = partial(_read_pair, files, labels=labels, num_classes=num_classes)
     return Dataset(
@@ -674,7 +724,7 @@ def _open_folder(
         read,
         kind=kind,
         num_classes=num_classes,
-        rule="folders named train, val, test, else a hash of the name",
+        rule="folders named train, val, test" if any(r.official for r in records) else "a hash of the name, 70/15/15",
     )
 
 
@@ -851,7 +901,7 @@ def _read_bbbc(files: _Files, record: _Record) -> Sample:
     instances = np.zeros(image.shape[:2], np.int32)
     for number, key in enumerate(record.masks, start=1):
         data = files.read(key)
-        mask = load_mask(data, max_side=MAX_SIDE, name=key)
+        mask = _official_mask(data, key)
         _refuse_turned(photo, data, image.shape[:2], mask.shape, record.image, key)
         if mask.shape != instances.shape:
             raise ValueError(f"bbbc038: mask {key!r} is {_by(mask)} pixels but its image is {_by(image)}.")

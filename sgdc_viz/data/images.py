@@ -18,9 +18,11 @@ from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 ORIENTATION, PHOTOMETRIC, BITS, SAMPLE_FORMAT = 274, 262, 258, 339  # tags of TIFF, the first of EXIF too
+COMPRESSION = 259
 TILE_WIDTH, TILE_LENGTH = 322, 323
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-SIGNED = 2  # a sample format
+SIGNED, FLOAT = 2, 3  # sample formats
+FORMAT, STEP = "sgdc_viz format", "sgdc_viz step"  # see `_open`
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}  # how Pillow reads PNG, see `_deep_png`
 # Passes of an interlaced PNG: first column and row, then one in how many columns and rows.
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -157,13 +159,34 @@ def listed(numbers: np.ndarray) -> str:
 
 
 def load_mask_values(source: str | Path | bytes, max_side: int = 4096, name: str | None = None) -> np.ndarray:
-    """The values of a mask file as they are, [H, W]; of colours the brightest channel. Arguments as `load_image`."""
-    image, name = _open(source, max_side, name)
+    """The values of a mask file as they are, [H, W]; of colours the brightest channel. Arguments as `load_image`.
+
+    Raises: as `load_image`, and ValueError where there is no telling what is object: further pages of the same size,
+    colours that are all equally bright, a mask drawn in transparency alone, a palette with a border to be ignored.
+    """
+    image, name = _open_one_page(source, max_side, name)
+    if image.mode == "P":
+        _check_border(image, name)
+    alpha = image.getchannel("A") if "A" in image.getbands() else None
     if image.mode == "1" or (image.mode != "L" and not image.mode.startswith(("I", "F"))):
         image = _convert(image, "L" if image.mode == "1" else "RGB", name)
     values = np.asarray(image)
     _check_finite(values, name)
-    return values.max(2) if values.ndim == 3 else values
+    one_colour = (values == values[:1, :1]).all()
+    if alpha is not None and one_colour and len(set(alpha.getextrema())) > 1:
+        raise ValueError(
+            f"{name!r} is of one colour, and what is drawn lies in its transparency: save it without, with the values "
+            "0 and 255 alone."
+        )
+    if values.ndim == 2:
+        return values
+    values = values.max(2)
+    if values.min() == values.max() and not one_colour:
+        raise ValueError(
+            f"{name!r} holds colours that are all equally bright, so there is no telling which are object: save it "
+            "with the values 0 for background and 255 for object."
+        )
+    return values
 
 
 def read_truth(data: bytes, name: str, shape: tuple[int, int], orientation: int = 1) -> tuple[np.ndarray, str]:
@@ -251,15 +274,30 @@ def _orientation_of_tiff(data: bytes) -> int:
     return told if told in range(1, 9) else 1
 
 
-def has_more_pages(data: bytes) -> bool:
-    """Whether an image file, which `load_image` reads the first page of, has further ones (or moves)."""
+def has_more_pages(data: bytes, alike: bool = False) -> bool:
+    """Whether an image file, which `load_image` reads the first page of, has further ones (or moves). alike: whether
+    the second is as large as the first, so that it is no thumbnail."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            Image.open(io.BytesIO(data), formats=FORMATS).seek(1)
-        except Exception:  # no second page, or none that can be read
-            return False
-    return True
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            first = image.size
+            image.seek(1)
+            return not alike or image.size == first
+        except Exception:  # no second page, none that can be read, or a file for tifffile
+            return _tiff_has_more_pages(data, alike)
+
+
+def _tiff_has_more_pages(data: bytes, alike: bool) -> bool:
+    if data[:4] not in TIFF_STARTS:
+        return False
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+            return len(tiff.pages) > 1 and (not alike or tiff.pages[1].shape == tiff.pages[0].shape)
+    except Exception:  # as far as it goes, it is one page
+        return False
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -271,16 +309,21 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 def load_labels(
     source: str | Path | bytes, max_side: int = 4096, name: str | None = None, colours: bool = True
 ) -> np.ndarray:
-    """Read a mask whose values are numbers of objects or classes: int32 [H, W], unchanged (palettes give the index).
+    """Read a mask whose values are numbers of objects or classes: int32 [H, W], unchanged (palettes give the index,
+    grey of 2 or 4 bits what is stored). JPEG is refused, as it changes numbers, and so are further pages as large.
 
     Transparency is ignored, and grey saved as colour (red, green and blue alike) is grey. Of other colour files each
     colour gets a number, black being 0: they tell the objects of one file apart, but the same colour may have another
     number in the next file. So give `colours=False` where numbers are classes: colour is refused then.
     Arguments and errors as `load_image`; values that are no whole numbers are refused, too.
     """
-    image, name = _open(source, max_side, name)
+    image, name = _open_one_page(source, max_side, name)
+    if image.info.get(FORMAT) == "JPEG":
+        raise ValueError(f"{name!r} is a JPEG, which does not keep numbers: save those of objects or classes as PNG.")
+    if image.mode == "P":
+        _check_palette(image, name)
     if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
-        return np.array(image).astype(np.int32)
+        return np.array(image).astype(np.int32) // image.info.get(STEP, 1)
     if image.mode == "F":
         values = np.asarray(image)
         _check_finite(values, name)
@@ -296,6 +339,33 @@ def load_labels(
     found, numbers = np.unique(packed, return_inverse=True)
     numbers = numbers.reshape(packed.shape).astype(np.int32)
     return numbers if found[0] == 0 else numbers + 1
+
+
+def _check_border(image: Image.Image, name: str) -> None:
+    """Pascal VOC numbers its colours: 0, 1 ... and 255 for a border to be ignored."""
+    used, colours = np.unique(np.asarray(image)), _palette(image)
+    if used[-1] == 255 and len(used) <= 32 and used[-2:][0] < 128 and (colours != colours[:, :1]).any():
+        raise ValueError(
+            f"{name!r} holds the numbers {listed(used)} in its palette, and 255 may stand for an object or for a "
+            "border to be ignored: save it without a palette, with the values 0 and 255 alone."
+        )
+
+
+def _check_palette(image: Image.Image, name: str) -> None:
+    """Greys in another order than their indices: a program chose the indices, and they are no numbers."""
+    used = np.unique(np.asarray(image))
+    colours = _palette(image)[used].astype(int)
+    if (colours == colours[:, :1]).all() and (np.diff(colours[:, 0]) < 0).any():
+        raise ValueError(
+            f"{name!r} has a palette whose greys are in another order than its numbers, so either may be meant: save "
+            "object or class numbers as grey, without a palette."
+        )
+
+
+def _palette(image: Image.Image) -> np.ndarray:
+    """uint8 [256, 3]; colours that a palette lacks are black."""
+    known = np.asarray(image.getpalette("RGB") or [0] * 3, np.uint8).reshape(-1, 3)
+    return np.concatenate([known, np.zeros((256, 3), np.uint8)])[:256]
 
 
 def read_file(path: Path, name: str) -> bytes:
@@ -333,8 +403,21 @@ def one_line(error: object) -> str:
     return "".join(letter for letter in text if letter.isprintable())
 
 
+def _open_one_page(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[Image.Image, str]:
+    """`_open` for masks: objects on further pages would be lost without a word."""
+    name = _called(source, name)
+    data = bytes(source) if isinstance(source, (bytes, bytearray)) else read_file(Path(source), name)
+    image, name = _open(data, max_side, name)
+    if has_more_pages(data, alike=True):
+        raise ValueError(f"{name!r} holds several pages, and a mask has one: save all of the mask on one page.")
+    return image, name
+
+
 def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[Image.Image, str]:
-    """Check and decode; everything that Pillow can throw at us becomes one sentence."""
+    """Check and decode; everything that Pillow can throw at us becomes one sentence.
+
+    The image's `info` tells its FORMAT and, where grey of few bits was spread to 0..255, the STEP between two values.
+    """
     name = _called(source, name)
     data = bytes(source) if isinstance(source, (bytes, bytearray)) else read_file(Path(source), name)
     if not data:
@@ -351,13 +434,20 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
                 )
             if image.format == "TIFF":
                 _check_tiles(image.tag_v2.get(TILE_WIDTH, 0), image.tag_v2.get(TILE_LENGTH, 0), max_side, name)
+                kinds = set(image.tag_v2.get(SAMPLE_FORMAT, ()))
                 deep = image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(BITS, (8,))) > 8
-                if deep or (image.mode == "L" and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ())):
+                swapped = data[:2] == b"MM" and image.tag_v2.get(COMPRESSION, 1) != 1 and kinds & {SIGNED, FLOAT}
+                if deep or swapped or (image.mode == "L" and SIGNED in kinds):
                     return _open_with_tifffile(data, max_side, name), name  # Pillow garbles 16-bit planes, signed bytes
+                image.info[STEP] = _step(image.mode, image.tag_v2.get(BITS, (8,))[0])
             raw = image.tile[0][3] if image.format == "PNG" and image.tile else ""
             image.load()
+            image.info[FORMAT] = image.format
             if image.format == "PNG":
                 _check_rows(data, name)
+                image.info[STEP] = _step(image.mode, data[24])
+            if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+                image = image.convert("RGB")  # the fourth byte of such a pixel is most often not in use
             if raw in LOW_BYTES:
                 return _upright(_deep_png(image, data, raw, name), _orientation(image)), name
             if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(SAMPLE_FORMAT, (1,))[0] != SIGNED:
@@ -382,6 +472,11 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
         if str(error).startswith(repr(name)):
             raise
         raise ValueError(f"{name!r} is damaged or incomplete ({one_line(error)}); copy or download it again.") from None
+
+
+def _step(mode: str, bits: int) -> int:
+    """Pillow spreads grey of 2 and 4 bits to 0..255: by this factor."""
+    return 255 // (2**bits - 1) if mode == "L" and bits in (2, 4) else 1
 
 
 def _check_rows(data: bytes, name: str) -> None:
@@ -460,6 +555,11 @@ def _open_with_tifffile(data: bytes, max_side: int, name: str) -> Image.Image:
         raise ValueError(f"{name!r} has no pixels; copy or download it again.")
     if values.ndim == 3 and planes:
         values = np.moveaxis(values, 0, -1)
+    if values.ndim == 3 and values.shape[2] > 4:
+        raise ValueError(
+            f"{name!r} has {values.shape[2]} channels, and colour has three: save the ones to be seen as red, green "
+            "and blue, or one as grey."
+        )
     if values.ndim == 3 and values.shape[2] in (1, 2):
         values = values[:, :, 0]
     if values.ndim == 2 and values.dtype.kind == "f":
