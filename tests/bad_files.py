@@ -1047,7 +1047,7 @@ ROOTS = [
     Root(
         "a zip beside other files of the same names",
         beside(
-            {"images/a.png": encode(PHOTO, compress_level=0), "masks/a.png": encode(DISC, compress_level=0)},
+            {"images/a.png": encode(PHOTO, mode="RGBA"), "masks/a.png": encode(WHITE * DISC[:, :, None])},
             lambda root: (root / "x.zip").write_bytes(zipped(pair("a"))),
         ),
         ["a", "x__a"],
