@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,9 @@ SkipUnpaired = Annotated[
     bool, typer.Option("--skip-unpaired", metavar="", help="Leave out images without mask, masks without image.")
 ]
 PREDICTED = "sgdc_viz predict"  # written into its pictures, which may be overwritten by later ones
+MATPLOTLIB = "Matplotlib"  # so begins what Matplotlib writes into the pictures of `look`
+MOST_THREADS = 256
+LOOKS = ("overview", "kernels", "microscope", "predictions")
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: what torch chooses).")]
 
 
@@ -155,8 +159,13 @@ def evaluate(
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     samples = _open(data, root, None if split == "all" else split, told)
     _match_classes(model, samples)
+    if split in ("val", "test") and root is not None:
+        _tell_other_training(model, data, root, told)
     result = measure(model, samples, progress=sys.stderr.isatty())
     summary = result["summary"]
+    if json_file is not None:  # first: whoever reads what is printed may stop
+        report = {"checkpoint": Path(checkpoint).stem, "data": samples.describe(), **result}
+        _write_json(json_file, report)
     print(f"{checkpoint} on {data} ({split}): {summary['images']} images, {summary['failures']} failures")
     for name in ("iou", "dice", "hd95", "nsd1", "nsd2", "boundary_iou"):
         s = summary[name]
@@ -164,8 +173,6 @@ def evaluate(
         interval = f"[{s['low']:.3f}, {s['high']:.3f}]" if enough else "(too few images for an interval)"
         print(f"  {name:13} mean {s['mean']:7.3f}  {interval}  median {s['median']:7.3f}")
     if json_file is not None:
-        report = {"checkpoint": Path(checkpoint).stem, "data": samples.describe(), **result}
-        _write_json(json_file, report)
         print(f"wrote {json_file}")
 
 
@@ -243,6 +250,8 @@ def history(
     from sgdc_viz.learn.history import card, pack_history
 
     _set_up(threads)
+    if images < 1:
+        raise ValueError(f"--images {images} must be 1 or more.")
     told = {"instances": instances, "num_classes": num_classes, "skip_unpaired": skip_unpaired}
     test = _open(data, root, "test", told)
     packed = pack_history(run, out, [test[i] for i in range(min(images, len(test)))])
@@ -276,6 +285,7 @@ def predict(
 
     from sgdc_viz.data import load_image
     from sgdc_viz.data.folders import MAX_SIDE
+    from sgdc_viz.data.images import has_more_pages
     from sgdc_viz.explore.results import png
     from sgdc_viz.learn import load_pretrained, predict_mask
     from sgdc_viz.learn.checkpoints import write_whole
@@ -288,12 +298,11 @@ def predict(
         raise ValueError(f"several images are called {twice[0]!r}: their masks would overwrite each other.")
     for path in images:
         for target in (out / f"{path.stem}_mask.png", out / f"{path.stem}_overlay.png"):
-            _refuse_to_overwrite(target, path, images)
+            _refuse_to_overwrite(target, images, PREDICTED, path)
     model = load_pretrained(checkpoint)
     with _libraries_silent():  # read all first: a broken one stops before anything is written
         for path in images:
             load_image(path, max_side=MAX_SIDE)  # and again below: a thousand photos do not fit in memory
-    out.mkdir(parents=True, exist_ok=True)
     for path in images:
         image = load_image(path, max_side=MAX_SIDE)
         mask = predict_mask(model, image)
@@ -302,7 +311,8 @@ def predict(
         saved = mask.astype(np.uint8) * 255 if mask.dtype == bool else mask
         write_whole(out / f"{path.stem}_mask.png", png(saved, PREDICTED))
         write_whole(out / f"{path.stem}_overlay.png", png(overlay, PREDICTED))
-        print(f"{path.name}: {(mask > 0).mean():.1%} of the pixels are foreground")
+        pages = "; the file has several pages, this is the first" if has_more_pages(path.read_bytes()) else ""
+        print(f"{path.name}: {(mask > 0).mean():.1%} of the pixels are foreground{pages}")
     print(f"wrote {2 * len(images)} files to {out}")
 
 
@@ -359,6 +369,8 @@ def look(
     _check_folder(out)
     if zoom < 1:
         raise ValueError(f"--zoom {zoom} must be 1 (the whole image) or more.")
+    for name in LOOKS:
+        _refuse_to_overwrite(out / f"{name}.png", [Path(image)], MATPLOTLIB)
     if image in [e.key for e in examples()]:
         pixels, truth = example(image).load()
     elif not Path(image).exists():
@@ -373,14 +385,9 @@ def look(
     for line in pair.notes:  # first: they say which rows and columns there are
         print(line)
     pixel = at or (pair.image.shape[0] // 2, pair.image.shape[1] // 2)
-    figures = {
-        "overview": pair.overview(pixel, zoom),
-        "kernels": pair.kernels(pixel),
-        "microscope": pair.microscope(pixel),
-        "predictions": pair.predictions(pixel, zoom),
-    }
+    drawn = pair.overview(pixel, zoom), pair.kernels(pixel), pair.microscope(pixel), pair.predictions(pixel, zoom)
+    figures = dict(zip(LOOKS, drawn, strict=True))
     pictures = {name: figure.to_png() for name, figure in figures.items()}  # all first: nothing half-written
-    out.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         write_whole(out / f"{name}.png", picture)
     print(figures["overview"].message)
@@ -634,10 +641,17 @@ def _check_file(file: Path, option: str, such_as: str) -> None:
         raise ValueError(f"{option} {str(file)!r} is a folder: give the name of a file, such as {such_as}.")
     if file.is_file() or not file.exists():  # else a pipe or a device
         check_writable((file.resolve() if file.is_symlink() else file).parent)
+    if file.is_file() and file.stat().st_size:
+        with file.open("rb") as there:
+            if there.read(1) != b"{":
+                raise ValueError(f"{option} {str(file)!r} is there already and no earlier result: give another name.")
 
 
-def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
-    """Results go over earlier results, but over nothing else: a mask drawn by hand may have such a name."""
+def _refuse_to_overwrite(target: Path, images: list[Path], software: str, image: Path | None = None) -> None:
+    """Results go over earlier results, but over nothing else: a mask drawn by hand may have such a name.
+
+    images: what is read; software: what earlier results say, or begin with, that made them; image: whose name is in
+    that of the target."""
     from PIL import Image
 
     if len(os.fsencode(target.name)) > 255 - len(".12345678.part"):  # what file systems take, less a draft's ending
@@ -650,11 +664,11 @@ def _refuse_to_overwrite(target: Path, image: Path, images: list[Path]) -> None:
         raise ValueError(f"{str(target)!r} is one of the images: give another --out.")
     try:
         with Image.open(target) as there:
-            ours = there.info.get("Software") == PREDICTED
+            ours = str(there.info.get("Software")).startswith(software)
     except OSError:
         ours = False
     if not ours:
-        raise ValueError(f"{str(target)!r} is there already and not by an earlier predict: give another --out.")
+        raise ValueError(f"{str(target)!r} is there already and not by an earlier run: give another --out.")
 
 
 @contextmanager
@@ -702,9 +716,26 @@ def _set_up(threads: int | None) -> None:
     if threads is not None:
         import torch
 
-        if threads < 1:
-            raise ValueError(f"--threads {threads} must be 1 or more.")
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"--threads {threads} must be from 1 to {MOST_THREADS} (cores here: {os.cpu_count()}).")
         torch.set_num_threads(threads)
+
+
+def _tell_other_training(model, data: str, root: Path, told: dict) -> None:
+    """Say so if the training part is another than the model's: images that came since moved others to new parts."""
+    before = model.info.data
+    if before.get("name") != data or before.get("split") != "train" or "names_sha256" not in before:
+        return
+    try:
+        now = _open(data, root, "train", told).describe()
+    except (ValueError, OSError):  # there is none
+        return
+    if now["names_sha256"] != before["names_sha256"]:
+        print(
+            f"note: the training part of {data} is another now ({now['images']} images) than the one that this model "
+            f"learnt from ({before.get('images')}): images measured here may have been among those.",
+            file=sys.stderr,
+        )
 
 
 def _match_classes(model, samples) -> None:
@@ -730,8 +761,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # see __main__.py
     try:
         app()
-    except MemoryError as error:
-        print(f"error: not enough memory ({error or 'of this machine'}): take smaller numbers.", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:  # torch has no MemoryError
+        told = str(error).partition("\n")[0][:200]
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", told):
+            raise
+        print(f"error: not enough memory ({told or 'of this machine'}): take smaller numbers.", file=sys.stderr)
         sys.exit(2)
     except (ValueError, OSError, ImportError) as error:
         told = str(error)

@@ -448,7 +448,7 @@ def test_predict_does_not_write_over_what_lies_beside_the_images(tmp_path, capfd
     for images in (["cell.png"], ["cell.png", "cell_mask.png"]):
         arguments = [tmp_path / name for name in images]
         code, _, error = run(capfd, "predict", *arguments, "--checkpoint", "nuclei-structure", "--out", tmp_path)
-        said = "is one of the images" if len(images) > 1 else "is there already and not by an earlier predict"
+        said = "is one of the images" if len(images) > 1 else "is there already and not by an earlier run"
         assert code == 2 and f"cell_mask.png' {said}: give another --out." in error
         assert listing(tmp_path) == before
     for _ in range(2):  # elsewhere the same command may be given again

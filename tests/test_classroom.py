@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import errno
 import importlib.util
 import io
 import json
@@ -21,7 +22,14 @@ from typer.testing import CliRunner
 
 from sgdc_viz.cli import app
 from sgdc_viz.teach import classroom
-from sgdc_viz.teach.classroom import course_facts, masters, scores, student_notebook, write_classroom
+from sgdc_viz.teach.classroom import (
+    course_facts,
+    masters,
+    scores,
+    student_notebook,
+    write_classroom,
+    write_own_copy,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
@@ -346,6 +354,36 @@ def test_a_wheelhouse_that_cannot_be_filled_leaves_what_was_there(tmp_path, monk
     with pytest.raises(OSError, match="no network"):
         write_classroom(tmp_path, ["01"], wheelhouse=True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_what_a_lecturer_adds_to_the_wheelhouse_stays(tmp_path, monkeypatch):
+    def fill(folder):
+        folder.mkdir()
+        (folder / f"made-{version}.whl").write_text("made")
+
+    monkeypatch.setattr(classroom, "fill_wheelhouse", fill)
+    wheels = tmp_path / "student/wheelhouse"
+    version = 1
+    write_classroom(tmp_path, ["00"], wheelhouse=True)
+    (wheels / "hers.whl").write_text("hers")
+    write_classroom(tmp_path, ["00"])
+    assert sorted(os.listdir(wheels)) == ["hers.whl", "made-1.whl"]
+    version = 2
+    write_classroom(tmp_path, ["00"], wheelhouse=True)
+    assert sorted(os.listdir(wheels)) == ["hers.whl", "made-2.whl"]
+
+
+def test_a_full_disk_leaves_no_half_notebook(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="the disk is full"):
+            write_own_copy(tmp_path / "mine")
+        assert not list((tmp_path / "mine").iterdir())
+    new, kept = write_own_copy(tmp_path / "mine")
+    assert len(new) == 10 and not kept
 
 
 def test_the_students_wheel_holds_no_solution(tmp_path, monkeypatch):

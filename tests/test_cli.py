@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import weakref
@@ -11,6 +12,7 @@ import pytest
 from conftest import run
 from PIL import Image
 
+from sgdc_viz import assets_dir
 from sgdc_viz.data import DATASETS, open_dataset
 from sgdc_viz.data.samples import examples
 from sgdc_viz.learn import load_checkpoint, load_pretrained
@@ -64,7 +66,7 @@ def test_predict_overwrites_its_own_results_and_nothing_else(capsys, folder, tmp
     kept = truth.read_bytes()
     command = ("predict", folder / "images" / "cell 0.png", "--checkpoint", "nuclei-structure", "--out")
     code, _, error = run(capsys, *command, "masks")
-    assert code == 2 and "mask.png' is there already and not by an earlier predict: give another --out." in error
+    assert code == 2 and "mask.png' is there already and not by an earlier run: give another --out." in error
     assert truth.read_bytes() == kept and [p.name for p in truth.parent.iterdir()] == [truth.name]
     for _ in range(2):
         assert run(capsys, *command, "made")[0] == 0
@@ -267,6 +269,12 @@ def test_help_lists_every_name_and_flags_take_no_value():
         (("train", "--data", "synthetic-nuclei", "--kernel-source", "magic", "--out", "OUT"), "kernel_source='magic'"),
         (("train", "--data", "synthetic-nuclei", "--crop", "50", "--out", "OUT"), "crop=50"),
         (("predict", "gone.png", "--checkpoint", "nuclei-structure", "--out", "OUT"), "gone.png"),
+        (("train", "--data", "synthetic-nuclei", "--threads", "5000", "--out", "OUT"), "--threads 5000 must be from 1"),
+        (("train", "--data", "synthetic-nuclei", "--learning-rate", "nan", "--out", "OUT"), "learning_rate=nan must"),
+        (("train", "--data", "synthetic-nuclei", "--learning-rate", "-1", "--out", "OUT"), "learning_rate=-1.0 must"),
+        (("history", "ROOT", "--data", "synthetic-nuclei", "--out", "h.txt"), "'h.txt', must end in .safetensors"),
+        (("history", "ROOT", "--data", "synthetic-nuclei", "--images", "0", "--out", "OUT"), "--images 0 must be 1"),
+        (("experiment", "folder"), "needs --root, the folder or zip that holds your images and masks"),
     ],
 )
 def test_mistakes_get_one_sentence(capsys, tmp_path, folder, arguments, says):
@@ -285,6 +293,79 @@ def test_a_broken_image_stops_before_anything_is_written(capsys, tmp_path):
         "--checkpoint", "nuclei-structure", "--out", tmp_path / "out",
     )  # fmt: skip
     assert code == 2 and "bad.png" in error and not (tmp_path / "out").exists()
+
+
+def test_a_rate_that_blows_the_weights_up_is_named(capsys, folder, tmp_path):
+    one = ("--steps", 1, "--crop", 32, "--batch-size", 2, "--learning-rate", "1e38")
+    code, _, error = run(capsys, "train", "--data", "folder", "--root", folder, *one, "--out", tmp_path / "r")
+    assert code == 2 and error.splitlines()[-1].endswith(": lower the learning rate.")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+def test_what_torch_cannot_allocate_is_one_sentence(tmp_path):
+    import resource
+
+    Image.fromarray(np.zeros((1500, 1500, 3), np.uint8)).save(tmp_path / "large.png")
+    words = ["predict", "large.png", "--checkpoint", "nuclei-structure", "--out", "made", "--threads", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sgdc_viz", *words], cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1_500_000_000,) * 2),
+    )  # fmt: skip
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("error: not enough memory (") and not (tmp_path / "made").exists()
+
+
+def test_several_pages_are_said(capsys, tmp_path):
+    first = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=[first])
+    words = ("predict", tmp_path / "stack.tif", "--checkpoint", "nuclei-structure", "--out", tmp_path / "out")
+    code, told, _ = run(capsys, *words)
+    assert code == 0 and "foreground; the file has several pages, this is the first" in told
+
+
+def test_images_that_came_after_the_training_are_noticed(capsys, folder, tmp_path):
+    root, model = tmp_path / "data", tmp_path / "run" / "model.safetensors"
+    shutil.copytree(folder, root)
+    brief = ("--steps", 1, "--crop", 32, "--batch-size", 2)
+    assert run(capsys, "train", "--data", "folder", "--root", root, *brief, "--out", model.parent)[0] == 0
+    measure = ("evaluate", "--checkpoint", model, "--data", "folder", "--root", root)
+    assert "note: " not in run(capsys, *measure)[2]
+    for kind in ("images", "masks"):
+        shutil.copy(root / kind / "cell 0.png", root / kind / "new.png")
+    code, told, said = run(capsys, *measure)
+    assert code == 0 and "IoU" in told.replace("iou", "IoU")
+    assert "note: the training part of folder is another now (9 images) than the one" in said
+    assert "note: " not in run(capsys, *measure, "--split", "all")[2]
+
+
+def test_reports_and_pictures_go_over_nothing_else(capsys, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mask, model = folder / "masks" / "cell 0.png", tmp_path / "m.safetensors"
+    shutil.copy(assets_dir() / "nuclei-structure.safetensors", model)
+    shutil.copy(folder / "images" / "cell 0.png", "overview.png")
+    mine = [path.read_bytes() for path in (mask, model, tmp_path / "overview.png")]
+    for report in (mask, model):
+        words = ("--checkpoint", model, "--data", "folder", "--root", folder, "--json", report)
+        code, _, error = run(capsys, "evaluate", *words)
+        assert code == 2 and "is there already and no earlier result: give another name." in error
+    code, _, error = run(capsys, "look", "overview.png", "--networks", "untrained", "--out", ".")
+    assert code == 2 and "'overview.png' is one of the images: give another --out." in error
+    code, _, error = run(capsys, "look", folder / "images" / "cell 1.png", "--networks", "untrained", "--out", ".")
+    assert code == 2 and "'overview.png' is there already and not by an earlier run" in error
+    assert [path.read_bytes() for path in (mask, model, tmp_path / "overview.png")] == mine
+    for _ in range(2):
+        assert run(capsys, "look", "overview.png", "--networks", "untrained", "--out", "made")[0] == 0
+
+
+def test_a_trained_model_is_not_trained_over(capsys, folder, tmp_path):
+    words = ("train", "--data", "folder", "--root", folder, *BRIEF, "--out", tmp_path / "r")
+    assert run(capsys, *words)[0] == 0
+    (tmp_path / "r" / "state.safetensors").unlink()
+    before = (tmp_path / "r" / "model.safetensors").read_bytes()
+    for more in ((), ("--resume",)):
+        code, _, error = run(capsys, *words, "--seed", 3, *more)
+        assert code == 2 and "it would be lost; choose a new folder." in error
+    assert (tmp_path / "r" / "model.safetensors").read_bytes() == before
 
 
 def test_two_images_of_one_name_would_overwrite_each_other(capsys, tmp_path):

@@ -52,6 +52,12 @@ def test_numbers_are_those_of_the_shipped_file(published):
         assert told["data"]["split"] == "test" and told["command"] == COMMAND
 
 
+@pytest.mark.parametrize("name", ["../x", "", "a/b", ".x"])
+def test_names_that_lead_elsewhere_are_refused_before_the_work(published, tmp_path, name):
+    with pytest.raises(ValueError, match="such as nuclei-structure"):
+        publish(tmp_path, name, COMMAND, nuclei("test"), published)
+
+
 def test_controls_are_of_the_guided_model_only(published):
     results = json.loads((published / "results.json").read_text(encoding="utf-8"))
     assert set(results["tiny-structure"]["controls"]) == {"guidance zeroed", "guidance shuffled"}

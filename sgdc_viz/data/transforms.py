@@ -74,7 +74,7 @@ def to_scale(image: np.ndarray | Sample, longest_side: int | None) -> np.ndarray
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     if size == (width, height):
         return image
-    resized = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    resized = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
     if not isinstance(image, Sample):
         return resized
 

@@ -40,7 +40,7 @@ from .history import SMALL
 from .metrics import summarise
 from .predict import evaluate
 from .publish import GUIDANCE_CONTROLS, average_pixels, changed_guidance, for_json, shuffle_pixels
-from .train import STATE_FILE, Kept, TrainConfig, check_data, fit, processes, stopping, trained_on
+from .train import MODEL_FILE, STATE_FILE, Kept, TrainConfig, check_data, fit, processes, stopping, trained_on
 
 DECLARED = {
     "primary": "nsd1",  # surface Dice at 1 px, over all test images; in `shapes` over all levels of all dials
@@ -392,6 +392,8 @@ def run_cell(
     model = build_network(experiment, cell, train.dataset.num_classes)
     settings, begun = training_of(experiment, cell), time.perf_counter()
     on_step = _step_teller(cell, settings.steps, tell) if tell else None
+    if not (work / STATE_FILE).exists():  # of a cell whose result was removed
+        (work / MODEL_FILE).unlink(missing_ok=True)
     with changed_guidance(model, shuffle_pixels) if arm.shuffled else nullcontext():
         history = fit(model, train, None, settings, out=work, resume=True, progress=progress, on_step=on_step, cpu=cpu)
         trained = time.perf_counter()
@@ -576,12 +578,13 @@ def check_ready(
     """
     for option, data, given in (("--root", experiment.data, root), ("--test-root", experiment.test_data, test_root)):
         needed = data is not None and not data.startswith("synthetic-")
+        what = "your images and masks" if data == "folder" else data
         if needed and given is None:
-            raise ValueError(f"experiment {experiment.name} needs {option}, the folder or zip that holds {data}.")
+            raise ValueError(f"experiment {experiment.name} needs {option}, the folder or zip that holds {what}.")
         if given is not None and not needed:
             raise ValueError(f"{option} is of no use to experiment {experiment.name}: leave it out.")
         if needed and not Path(given).exists():
-            raise FileNotFoundError(f"{option} {str(given)!r} does not exist: give the folder or zip with {data}.")
+            raise FileNotFoundError(f"{option} {str(given)!r} does not exist: give the folder or zip with {what}.")
     for cell in cells:
         path = out / f"{cell.name}.json"
         if not path.exists():

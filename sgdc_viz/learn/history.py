@@ -30,6 +30,7 @@ from .checkpoints import (
     HISTORY_FORMAT,
     HISTORY_PREFIX,
     CheckpointInfo,
+    check_writable,
     load_checkpoint,
     read_safetensors,
     write_safetensors,
@@ -146,6 +147,9 @@ def pack_history(run: str | Path, path: str | Path, test: Iterable[Sample]) -> T
         ValueError: the checkpoints are of different trainings, or a weight does not fit into half precision.
     """
     run, path, test = Path(run), Path(path), list(test)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"the file to write, {str(path)!r}, must end in .safetensors.")
+    check_writable(path.parent)
     files = sorted((run / KEPT_FOLDER).glob("step-*.safetensors"))
     if not files or not (run / HISTORY_FILE).exists():
         raise FileNotFoundError(f"{str(run)!r} is no finished training with kept checkpoints: train with --keep 0,50.")

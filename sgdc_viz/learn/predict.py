@@ -20,6 +20,10 @@ from .metrics import evaluate_labels, evaluate_masks, summarise
 TILE, OVERLAP = 1024, 384  # pixels at the model's scale; a larger image is predicted in tiles, see `predict_tiles`
 
 
+class NaNError(ValueError):
+    """The network gives no numbers."""
+
+
 def scaled(model: SGDCNet, image: np.ndarray) -> np.ndarray:
     """An image at the scale the model was trained at: uint8 RGB [H, W, 3] -> uint8 [h, w, 3].
 
@@ -64,7 +68,7 @@ def predict_probability(model: SGDCNet, image: np.ndarray | str | Path) -> np.nd
     logits = at_size(step.logits, image.shape[:2])
     probability = logits[0, 0].sigmoid() if logits.shape[1] == 1 else logits[0].softmax(0)
     if not probability.isfinite().all():
-        raise ValueError("the network gives NaN for this image: its weights are broken, train or save it again.")
+        raise NaNError("the network gives NaN for this image: its weights are broken, train or save it again.")
     return probability.float().cpu().numpy()
 
 

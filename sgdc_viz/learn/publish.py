@@ -6,6 +6,7 @@ No number on a card is typed by hand.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from sgdc_viz.data import Dataset
 from sgdc_viz.nn import SGDC, SGDCNet
 
-from .checkpoints import load_checkpoint, save_checkpoint
+from .checkpoints import check_writable, load_checkpoint, save_checkpoint, write_whole
 from .metrics import METRICS, summarise
 from .predict import evaluate
 from .train import MODEL_FILE
@@ -50,6 +51,9 @@ def publish(run: Path, name: str, command: str, test: Dataset, assets: Path, not
     Returns:
         The results, as written to results.json.
     """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"name={name!r} must be letters, digits, - and _, such as nuclei-structure.")
+    check_writable(assets)
     model = load_checkpoint(run / MODEL_FILE)
     result = evaluate(model, test, progress=True)
     controls = {}
@@ -61,12 +65,12 @@ def publish(run: Path, name: str, command: str, test: Dataset, assets: Path, not
             controls[control] = {"summary": changed["summary"], "difference": difference}
     metrics = for_json({"summary": result["summary"], "controls": controls, "data": test.describe()})
     save_checkpoint(assets / f"{name}.safetensors", model, metrics=metrics)
-    (assets / f"{name}.md").write_text(card(model, name, command, metrics, note), encoding="utf-8")
+    write_whole(assets / f"{name}.md", card(model, name, command, metrics, note).encode())
 
     path = assets / RESULTS_FILE
     results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     results[name] = {"command": command, **metrics, "images": for_json(result["images"])}
-    path.write_text(json.dumps(results, indent=0, allow_nan=False), encoding="utf-8")
+    write_whole(path, json.dumps(results, indent=0, allow_nan=False).encode())
     return results
 
 

@@ -42,7 +42,7 @@ from .checkpoints import (
     write_whole,
 )
 from .losses import total_loss
-from .predict import evaluate
+from .predict import NaNError, evaluate
 
 MODEL_FILE, STATE_FILE, HISTORY_FILE = "model.safetensors", "state.safetensors", "history.json"
 KEPT_FOLDER = "history"  # checkpoints at chosen steps, see `fit(..., keep=...)`
@@ -99,6 +99,9 @@ class TrainConfig:
                 f"longest_side={self.longest_side} must be from 1 to {MOST_SIDE} pixels (None or --longest-side 0: "
                 "keep the size)."
             )
+        for name in ("learning_rate", "grad_clip", "weight_decay", "edge_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)} must be a number of 0 or more.")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed} must be 0 or larger and below 2**63.")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
@@ -213,6 +216,11 @@ def _fit(
                 "leave it out, or train anew in another folder."
             )
 
+    elif folder is not None and (folder / MODEL_FILE).exists():
+        raise FileExistsError(
+            f"{str(folder / MODEL_FILE)!r} is there, and no {STATE_FILE} to go on from: it would be lost; choose a new "
+            "folder."
+        )
     described = _describe(train, config, model)
     augment = Augmentation(config.crop, described["kind"]) if config.augment else None
     together = accelerator.num_processes > 1
@@ -527,7 +535,10 @@ def _validate(model: SGDCNet, validation, config: TrainConfig, described: dict) 
     model.eval()
     model.info = CheckpointInfo("training", model.config, described)
     some = [validation[i] for i in range(min(len(validation), config.validate_images))]
-    summary = evaluate(model, some)["summary"]
+    try:
+        summary = evaluate(model, some)["summary"]
+    except NaNError:
+        raise ValueError("the network gives NaN for the validation images: lower the learning rate.") from None
     return {"val_iou": summary["iou"]["mean"], "val_nsd1": summary["nsd1"]["mean"]}
 
 

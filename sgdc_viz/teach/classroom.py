@@ -28,6 +28,7 @@ from typing import Any
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"  # what nbgrader puts there by default
 EXPLAIN = re.compile(r"<details><summary><b>Explain.*?</details>", re.S)
 NO_ANSWER = "*The explanation is with your lecturer.*"
+WHEELHOUSE = "student/wheelhouse/"
 MADE = ".made-by-sgdc_viz.json"  # path -> digest of every file as it was written, so that no other file is touched
 # What only the master needs to say, and what stands in the students' copies instead. Words may be parted by a new line.
 REWORDED = (
@@ -199,7 +200,8 @@ def write_classroom(
 
     record = out / MADE
     made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    for name in {*wanted, *made}:
+    wheels = {name for name in made if name.startswith(WHEELHOUSE)}  # of an earlier set
+    for name in {*wanted, *made} - wheels:
         if (out / name).exists() and _digest(out / name) != made.get(name):
             raise ValueError(f"{out / name} is not as it was made: move it away, or choose another --out.")
     with tempfile.TemporaryDirectory() as filled:  # what can fail comes first: nothing half-written
@@ -208,13 +210,17 @@ def write_classroom(
         for name, text in wanted.items():
             _write(out / name, text)
         if wheelhouse:
-            shutil.rmtree(out / "student/wheelhouse", ignore_errors=True)
-            shutil.move(Path(filled) / "wheelhouse", out / "student/wheelhouse")
-    for name in made.keys() - wanted.keys():
+            wheels = set()
+            (out / WHEELHOUSE).mkdir(parents=True, exist_ok=True)
+            for wheel in (Path(filled) / "wheelhouse").iterdir():
+                shutil.move(wheel, out / WHEELHOUSE / wheel.name)  # over one of the same name
+                wheels.add(WHEELHOUSE + wheel.name)
+    for name in made.keys() - wanted.keys() - wheels:
         (out / name).unlink(missing_ok=True)
         if name.startswith("nbgrader/source/") and not any((out / name).parent.iterdir()):
             (out / name).parent.rmdir()
-    _write(record, json.dumps({name: _digest(out / name) for name in sorted(wanted)}, indent=1))
+    digests = {name: _digest(out / name) for name in sorted(wanted)} | dict.fromkeys(sorted(wheels), "")
+    _write(record, json.dumps(digests, indent=1))
     return {name: out / name for name in ("student", "instructor", "nbgrader")}
 
 
@@ -391,9 +397,10 @@ def _as_file(notebook: Mapping[str, Any]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    from sgdc_viz.learn.checkpoints import write_whole
+
     # a spreadsheet takes a CSV for UTF-8 only if it begins with a mark
-    path.write_text(text, encoding="utf-8-sig" if path.suffix == ".csv" else "utf-8", newline="\n")
+    write_whole(path, text.encode("utf-8-sig" if path.suffix == ".csv" else "utf-8"))
 
 
 def _digest(path: Path) -> str:
