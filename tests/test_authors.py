@@ -176,3 +176,9 @@ def test_a_network_is_not_what_it_fills():
 def test_sge_and_sgdc_are_not_mixed_up():
     with pytest.raises(ValueError, match="do not fit this SGDC"):
         load_authors_state_dict(sgdc_pair()[1], sge_pair()[0].state_dict())
+
+
+@pytest.mark.parametrize("given", [None, [], {"norm1.weight": [1.0]}])
+def test_what_is_no_state_dict_is_said(given):
+    with pytest.raises(TypeError, match="state_dict must map names to tensors"):
+        load_authors_state_dict(SGDC(8), given)

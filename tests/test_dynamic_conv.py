@@ -444,6 +444,7 @@ def test_finite_gradients_on_flat_images(op, padding, value, size):
         ((1, 4, 5, 5), (1, 2, 9, 5, 6), "zeros", "differ in batch or image size"),
         ((2, 4, 5, 5), (1, 2, 9, 5, 5), "zeros", "differ in batch or image size"),
         ((1, 5, 5, 5), (1, 2, 9, 5, 5), "zeros", "5 channels cannot be shared by 2 heads"),
+        ((1, 5, 5, 5), (1, 0, 9, 5, 5), "zeros", "5 channels cannot be shared by 0 heads"),
         ((1, 4, 5, 5), (1, 2, 9, 5, 5), "reflect", "padding='reflect'"),
     ],
 )

@@ -1009,3 +1009,8 @@ def test_what_never_fired_is_not_explained_by_what_does_not_apply(net):
     ):
         pass
     assert "alone" not in str(error.value)
+
+
+def test_constant_needs_a_number():
+    with pytest.raises(TypeError, match="constant needs a number, got str"):
+        constant("a")

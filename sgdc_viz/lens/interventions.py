@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -181,7 +181,9 @@ def zero() -> Change:
 
 
 def constant(c: float) -> Change:
-    """The same number everywhere: constant(1) opens a gate, constant(0) shuts it."""
+    """The same number everywhere: constant(1) opens a gate, constant(0) shuts it. TypeError for what is no number."""
+    if not isinstance(c, Real):
+        raise TypeError(f"constant needs a number, got {type(c).__name__}.")
     return Change(f"constant({c})", lambda value, site: torch.full_like(value, c))
 
 

@@ -21,11 +21,13 @@ def load_authors_state_dict(module: nn.Module, state_dict: Mapping[str, Tensor])
         state_dict: names as in the release, with or without one common prefix such as "module." or "sgdc1.".
 
     Raises:
-        TypeError: if `module` is something else.
+        TypeError: if `module` is something else, or `state_dict` no mapping of names to tensors.
         ValueError: if names or shapes do not fit; the message says which. `module` is then unchanged.
     """
     if not isinstance(module, SGE | SGDC):
         raise TypeError(f"load_authors_state_dict fills an SGE or an SGDC, not a {type(module).__name__}.")
+    if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise TypeError("state_dict must map names to tensors, as torch's module.state_dict() does.")
     own = module.state_dict()
     prefix = _common_prefix(state_dict, own)
     given = {name[len(prefix) :]: value for name, value in state_dict.items()}

@@ -100,7 +100,7 @@ def _check(x: Tensor, kernels: Tensor, padding: str) -> int:
             f"x {tuple(x.shape)} and kernels {tuple(kernels.shape)} differ in batch or image size: "
             "each pixel of x needs one kernel per head."
         )
-    if x.shape[1] % kernels.shape[1]:
+    if kernels.shape[1] < 1 or x.shape[1] % kernels.shape[1]:
         raise ValueError(f"{x.shape[1]} channels cannot be shared by {kernels.shape[1]} heads: make heads a divisor.")
     return k
 
