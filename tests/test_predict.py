@@ -147,7 +147,10 @@ def test_where_the_device_cannot_resize_the_cpu_does():
             return operator(*args, **(kwargs or {}))
 
     with FakeTensorMode(), Old():
-        logits = torch.empty(1, 2, 30, 40, device="mps")
+        try:
+            logits = torch.empty(1, 2, 30, 40, device="mps")
+        except RuntimeError as error:  # old torch plays no device that it was not built for
+            pytest.skip(str(error))
         with pytest.raises(NotImplementedError):
             torch.nn.functional.interpolate(logits, size=(60, 80), mode="bilinear", antialias=True)
         large = predict.at_size(logits, (60, 80))
