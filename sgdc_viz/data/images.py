@@ -135,7 +135,7 @@ def numbers_in(values: np.ndarray) -> np.ndarray | None:
         values = values.astype(np.int32)  # as Fiji saves them
     if values.dtype.kind not in "iu":
         return None
-    found = np.unique(values)
+    found = np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)
     largest, few = int(found[-1]), len(found) <= 32
     if len(found) < 3 or found[0] < 0 or (largest in (255, 65535) and not few):
         return None
