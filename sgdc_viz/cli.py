@@ -59,8 +59,8 @@ NumClasses = Annotated[
 SkipUnpaired = Annotated[
     bool, typer.Option("--skip-unpaired", metavar="", help="Leave out images without mask, masks without image.")
 ]
-PREDICTED = "sgdc_viz predict"  # written into its pictures, which may be overwritten by later ones
-MATPLOTLIB = "Matplotlib"  # so begins what Matplotlib writes into the pictures of `look`
+# Written into pictures, those of `predict` and all figures: they may be overwritten by later ones.
+PREDICTED, DRAWN = "sgdc_viz predict", "sgdc_viz"
 MOST_THREADS = 256
 LOOKS = ("overview", "kernels", "microscope", "predictions")
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: what torch chooses).")]
@@ -371,7 +371,7 @@ def look(
     if zoom < 1:
         raise ValueError(f"--zoom {zoom} must be 1 (the whole image) or more.")
     for name in LOOKS:
-        _refuse_to_overwrite(out / f"{name}.png", [Path(image)], MATPLOTLIB)
+        _refuse_to_overwrite(out / f"{name}.png", [Path(image)], DRAWN)
     if image in [e.key for e in examples()]:
         pixels, truth = example(image).load()
     elif not Path(image).exists():
@@ -651,8 +651,7 @@ def _check_file(file: Path, option: str, such_as: str) -> None:
 def _refuse_to_overwrite(target: Path, images: list[Path], software: str, image: Path | None = None) -> None:
     """Results go over earlier results, but over nothing else: a mask drawn by hand may have such a name.
 
-    images: what is read; software: what earlier results say, or begin with, that made them; image: whose name is in
-    that of the target."""
+    images: what is read; software: what earlier results say that made them; image: whose name is in the target's."""
     from PIL import Image
 
     if len(os.fsencode(target.name)) > 255 - len(".12345678.part"):  # what file systems take, less a draft's ending
@@ -665,7 +664,7 @@ def _refuse_to_overwrite(target: Path, images: list[Path], software: str, image:
         raise ValueError(f"{str(target)!r} is one of the images: give another --out.")
     try:
         with Image.open(target) as there:
-            ours = str(there.info.get("Software")).startswith(software)
+            ours = there.info.get("Software") == software
     except OSError:
         ours = False
     if not ours:

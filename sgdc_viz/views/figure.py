@@ -487,7 +487,7 @@ def _png(figure: Figure, dpi: int) -> bytes:
         )  # fmt: skip
         _png_grid(canvas, grid, figure, width, height)
     file = io.BytesIO()
-    canvas.savefig(file, format="png")
+    canvas.savefig(file, format="png", metadata={"Software": "sgdc_viz"})
     return file.getvalue()
 
 
