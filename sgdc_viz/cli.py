@@ -130,8 +130,9 @@ def train(
             print("--init is not used: the interrupted run goes on with its own weights")
         else:
             start_from(model, init)
-    cut = "" if data.startswith("synthetic-") else f" (parts: {training.rule})"
-    print(f"{len(training)} training and {len(validation)} validation images{cut}; {kernel_source} kernels; seed {seed}")
+    parts = "" if data.startswith("synthetic-") else f" (parts: {training.rule})"
+    images = f"{len(training)} training and {len(validation)} validation images{parts}"
+    print(f"{images}; {kernel_source} kernels; seed {seed}")
     fit(model, training, validation if len(validation) else None, settings, out=out, resume=resume, keep=kept)
     print(f"wrote {out / 'model.safetensors'}")
 
