@@ -309,7 +309,7 @@ def test_what_torch_cannot_allocate_is_one_sentence(tmp_path):
     words = ["predict", "large.png", "--checkpoint", "nuclei-structure", "--out", "made", "--threads", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "sgdc_viz", *words], cwd=tmp_path, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1_500_000_000,) * 2),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (900_000_000,) * 2),
     )  # fmt: skip
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("error: not enough memory (") and not (tmp_path / "made").exists()

@@ -147,13 +147,15 @@ def test_where_the_device_cannot_resize_the_cpu_does():
             return operator(*args, **(kwargs or {}))
 
     with FakeTensorMode(), Old():
-        try:
-            logits = torch.empty(1, 2, 30, 40, device="mps")
-        except RuntimeError as error:  # old torch plays no device that it was not built for
-            pytest.skip(str(error))
+        logits = torch.empty(1, 2, 30, 40, device="mps")
         with pytest.raises(NotImplementedError):
             torch.nn.functional.interpolate(logits, size=(60, 80), mode="bilinear", antialias=True)
-        large = predict.at_size(logits, (60, 80))
+        try:
+            large = predict.at_size(logits, (60, 80))
+        except RuntimeError as error:  # old torch moves nothing to a device that it was not built for
+            if "not linked" not in str(error):
+                raise
+            pytest.skip(str(error))
     assert large.shape == (1, 2, 60, 80) and large.device.type == "mps"
 
 
