@@ -130,8 +130,9 @@ def train(
             print("--init is not used: the interrupted run goes on with its own weights")
         else:
             start_from(model, init)
-    parts = "" if data.startswith("synthetic-") else f" (parts: {training.rule})"
-    images = f"{len(training)} training and {len(validation)} validation images{parts}"
+    images = f"{len(training)} training and {len(validation)} validation images"
+    if data == "folder":
+        images += f", cut by {'folders named train, val, test' if training.parts_named else 'a hash of their names'}"
     print(f"{images}; {kernel_source} kernels; seed {seed}")
     fit(model, training, validation if len(validation) else None, settings, out=out, resume=resume, keep=kept)
     print(f"wrote {out / 'model.safetensors'}")
@@ -733,8 +734,9 @@ def _tell_other_training(model, data: str, root: Path, told: dict) -> None:
         return
     if now["names_sha256"] != before["names_sha256"]:
         print(
-            f"note: the training part of {data} is another now ({now['images']} images) than the one that this model "
-            f"learnt from ({before.get('images')}): images measured here may have been among those.",
+            f"note: the training part of these images ({now['images']}) is not the one that this model learnt from "
+            f"({before.get('images')}); if images were added or removed since, some that are measured here were among "
+            "those.",
             file=sys.stderr,
         )
 
@@ -764,7 +766,7 @@ def main() -> None:
         app()
     except (MemoryError, RuntimeError) as error:  # torch has no MemoryError
         told = str(error).partition("\n")[0][:200]
-        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", told):
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory|enough memory", told):
             raise
         print(f"error: not enough memory ({told or 'of this machine'}): take smaller numbers.", file=sys.stderr)
         sys.exit(2)

@@ -688,6 +688,7 @@ BORDER = np.where(DISC, 1, 0).astype(np.uint8)  # as in Pascal VOC
 BORDER[np.hypot(*(np.indices((40, 50)) - np.array([20, 22])[:, None, None])).round() == 12] = 255
 RED, WHITE = np.array([255, 0, 0], np.uint8), np.full((40, 50, 3), 255, np.uint8)
 VOC = [0, 0, 0, 128, 0, 0, *[0] * 253 * 3, 224, 224, 192]  # 256 colours
+FIRE = [0, 0, 0, *[200, 90, 0] * 254, 255, 255, 255]  # and what many programs use for masks: 0 and 255 alone
 DISHES = np.where(BORDER == 1, np.where(np.arange(50) < 22, 5, 15), BORDER).astype(np.uint8)
 STRIPES = (np.arange(50) // 9 * 51).astype(np.uint8) * np.ones((40, 1), np.uint8)
 OBJECTS, CLASSES = {"instances": True}, {"num_classes": 3}
@@ -754,6 +755,7 @@ MASKS = [
         suffix="tif",
     ),
     Mask("Pascal VOC's palette and border", lambda: encode(palettes(BORDER, *VOC)), "0, 1, 255 in its palette"),
+    Mask("0 and 255 in a palette with colours", lambda: encode(palettes(DISC * np.uint8(255), *FIRE)), DISC),
     Mask("Pascal VOC's palette", lambda: encode(palettes(DISC, *VOC)), DISC),
     Mask("another size", lambda: encode(DISC[:, :-1]), "(?s)40x49|49x40"),
     Mask("turned", lambda: encode(DISC.T), "50x40|40x50"),

@@ -334,7 +334,7 @@ def test_images_that_came_after_the_training_are_noticed(capsys, folder, tmp_pat
         shutil.copy(root / kind / "cell 0.png", root / kind / "new.png")
     code, told, said = run(capsys, *measure)
     assert code == 0 and "IoU" in told.replace("iou", "IoU")
-    assert "note: the training part of folder is another now (9 images) than the one" in said
+    assert "note: the training part of these images (9) is not the one that this model learnt from (8)" in said
     assert "note: " not in run(capsys, *measure, "--split", "all")[2]
 
 

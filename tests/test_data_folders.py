@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import shutil
+import sys
 import zipfile
 import zlib
 from collections import defaultdict
@@ -479,6 +480,7 @@ def test_masks_in_colour_go_by_their_brightest_channel(tmp_path):
         (["my_train", "my-val", "test-2026"], ["train", "val", "test"]),
         (["train_val_test/train", "train_val_test/val", "train_val_test/test"], ["train", "val", "test"]),
         (["test/train", "test/val", "test/test"], ["train", "val", "test"]),  # the innermost
+        (["train/Val_Hospital", "val/B", "test/Val_Hospital"], ["train", "val", "test"]),  # whole names first
         (["contest", "latest", "valley"], [None] * 3),
     ],
 )
@@ -495,10 +497,82 @@ def test_folders_say_which_part_their_images_belong_to(tmp_path, folders, parts,
     assert {r.image.rpartition("/")[2]: r.official for r in dataset._records} == {
         f"{i}.png": part for i, part in enumerate(parts)
     }
-    assert dataset.rule.startswith("folders named" if parts[0] else "a hash")
+    assert dataset.parts_named == bool(parts[0])
     if parts[0]:
         for i, part in enumerate(parts):
             assert open_dataset("folder", root, part).names == [str(i)]
+
+
+def test_train_and_val_in_one_folder_are_training(tmp_path):
+    names = {"train_val": 9, "test": 3}
+    for folder, count in names.items():
+        for kind in ("images", "masks"):
+            (tmp_path / folder / kind).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(disc(1)).save(tmp_path / folder / kind / f"{folder}{i}.png")
+    sizes = [len(open_dataset("folder", tmp_path, split)) for split in ("train", "val", "test")]
+    assert sizes[2] == 3 and sizes[0] + sizes[1] == 9 and min(sizes) > 0
+
+
+def picture_of(i):
+    return np.full((9, 11, 3), 20 * i, np.uint8)
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_zips_called_after_their_part(tmp_path, unpacked):
+    """The names of the zips are all that says which part an image belongs to, also where they are unpacked as well."""
+    for number, part in enumerate(("train", "val", "test")):
+        files = {f"images/{number}.bmp": picture_of(number), f"masks/{number}.bmp": disc(1, 9, 11)}
+        with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
+            for name, array in files.items():
+                archive.writestr(name, encode(array, "BMP"))
+                if unpacked:
+                    (tmp_path / name).parent.mkdir(exist_ok=True)
+                    (tmp_path / name).write_bytes(encode(array, "BMP"))
+    assert len(open_dataset("folder", tmp_path)) == 3
+    for number, part in enumerate(("train", "val", "test")):
+        (sample,) = open_dataset("folder", tmp_path, part)
+        assert sample.name == str(number) and (sample.image == 20 * number).all()
+
+
+def test_isic_unpacked_into_the_folder_of_its_zips(tmp_path):
+    for number, part in enumerate(("Training", "Validation", "Test")):
+        image, truth = f"ISIC_000000{number}.jpg", f"ISIC_000000{number}_segmentation.png"
+        for kind, file in (("Input", image), ("GroundTruth", truth)):
+            data = encode(disc(1, 9, 11) if file == truth else picture_of(number), "PNG" if file == truth else "JPEG")
+            (tmp_path / file).write_bytes(data)
+            with zipfile.ZipFile(tmp_path / f"ISIC2018_Task1_{part}_{kind}.zip", "w") as archive:
+                archive.writestr(file, data)
+    for number, part in enumerate(("train", "val", "test")):
+        assert open_dataset("isic2018", tmp_path, part).names == [f"ISIC_000000{number}"]
+
+
+def test_other_pictures_of_the_same_name_and_size_stay(tmp_path):
+    for clinic, first in (("a", 1), ("b", 5)):
+        files = {f"masks/{i}.bmp": disc(1, 9, 11) for i in range(3)}
+        files |= {f"images/{i}.bmp": picture_of(first + i) for i in range(3)}
+        with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+            for name, array in files.items():
+                archive.writestr(name, encode(array, "BMP"))
+                if clinic == "a":
+                    (tmp_path / name).parent.mkdir(exist_ok=True)
+                    (tmp_path / name).write_bytes(encode(array, "BMP"))
+    seen = sorted(int(sample.image[0, 0, 0]) for sample in open_dataset("folder", tmp_path))
+    assert seen == [20 * i for i in (1, 2, 3, 5, 6, 7)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_two_links_to_one_folder_are_both_followed(tmp_path):
+    masks = tmp_path / "outside"
+    masks.mkdir()
+    for site in ("siteA", "siteB"):
+        (tmp_path / "root" / site / "images").mkdir(parents=True)
+        (tmp_path / "root" / site / "masks").symlink_to(masks)
+        for i in range(2):
+            Image.fromarray(disc(1)).save(tmp_path / "root" / site / "images" / f"{i}.png")
+            Image.fromarray(disc(1)).save(masks / f"{i}.png")
+    (masks / "loop").symlink_to(masks)
+    assert len(open_dataset("folder", tmp_path / "root")) == 4
 
 
 def test_a_folder_and_its_zip_are_cut_alike(tmp_path):

@@ -104,6 +104,11 @@ class Dataset:
         return [record.name for record in self._records]
 
     @property
+    def parts_named(self) -> bool:
+        """Whether folders (or zips) say which images are for training, validation and test."""
+        return any(record.official for record in self._records)
+
+    @property
     def groups(self) -> list[str]:
         return [record.group for record in self._records]
 
@@ -155,7 +160,13 @@ class Dataset:
         good as always, and without reading any. None for what is drawn."""
         if self._size is None:
             return None
-        sizes = [(r.name, [self._size(file) for file in (r.image, *r.masks) if file]) for r in self._records]
+        def size(file: str) -> int:
+            try:
+                return self._size(file)
+            except OSError:  # a broken link: reading it says so
+                return -1
+
+        sizes = [(r.name, [size(file) for file in (r.image, *r.masks) if file]) for r in self._records]
         return hashlib.sha256(_bytes(repr(sorted(sizes)))).hexdigest()
 
 
@@ -288,10 +299,10 @@ class _Files:
         self.where: dict[str, tuple[Path, str | None]] = {}
         self._zips: dict[tuple[int, Path], zipfile.ZipFile] = {}
         if self.root.is_dir():
-            seen = {os.path.realpath(self.root)}
+            real = os.path.realpath(self.root)
             for folder, subfolders, files in os.walk(self.root, onerror=_unreadable, followlinks=True):
                 subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX", "lost+found"))]
-                subfolders[:] = [s for s in subfolders if _is_new(Path(folder, s), seen)]
+                subfolders[:] = [s for s in subfolders if _leads_elsewhere(Path(folder, s), real)]
                 for file in files:
                     path = Path(folder, file)
                     self._add(path.relative_to(self.root).as_posix(), path, None)
@@ -312,15 +323,24 @@ class _Files:
                 there, first = self.where.get(inside, (None, None))
                 if there == archive and not path.endswith("/"):
                     raise ValueError(f"{str(archive)!r} holds {first!r} and then {member!r}; keep one of them.")
-                if not path.endswith("/") and there is None and not self._unpacked(inside, archive, member):
+                if not path.endswith("/") and there is None:  # the unpacked file wins over its zip
                     self._add(inside, archive, member)
+            self._drop_twins(archive)
 
-    def _unpacked(self, inside: str, archive: Path, member: str) -> bool:
-        """Whether a zip's member lies in the folder of the zip, too: a file of that path and that size."""
-        name = inside.removeprefix(archive.stem + "/")
-        if self.where.get(name, (None, ""))[1] is not None:
-            return False
-        return self.size(name) == self.archive(archive).getinfo(member).file_size
+    def _drop_twins(self, archive: Path) -> None:
+        """What is in a zip and lies unpacked in the zip's folder as well counts once. The zip's own goes, but where the
+        name of the zip alone tells the part that it belongs to."""
+        packed = {inside: member for inside, (path, member) in self.where.items() if path == archive and member}
+        twins = {}  # name in the zip -> (name beside it, a function that says whether they are the same)
+        for inside, member in packed.items():
+            name, info = inside.removeprefix(archive.stem + "/"), self.archive(archive).getinfo(member)
+            path, within = self.where.get(name, (None, None))
+            if path is not None and within is None and path.is_file() and path.stat().st_size == info.file_size:
+                twins[inside] = name, partial(_has_checksum, path, info.CRC)
+        some = list(twins.values())[:: max(1, len(twins) // 20)]  # others may have the same size: a few are read
+        if all(is_same() for _, is_same in some):
+            for inside, (name, _) in twins.items():
+                del self.where[name if _official_part(inside) and not _official_part(name) else inside]
 
     def _add(self, name: str, path: Path, member: str | None) -> None:
         if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
@@ -331,10 +351,6 @@ class _Files:
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self.where))
-
-    def archives(self) -> frozenset[str]:
-        """First folders of names that are those of zips."""
-        return frozenset(path.stem for path, member in self.where.values() if member is not None)
 
     def archive(self, path: Path) -> zipfile.ZipFile:
         key = (os.getpid(), path)  # a forked loader worker must not share a file position with its parent
@@ -407,15 +423,19 @@ def _wrong_root(name: str, files: _Files, expected: str, missing: str = "") -> V
     return ValueError(f"{name}: expected {expected} under {str(files.root)!r}, found {files.found()}{missing}.")
 
 
-def _is_new(folder: Path, seen: set[str]) -> bool:
-    """Whether to walk into a folder: not into a link that leads back to what is walked anyway."""
+def _has_checksum(path: Path, crc: int) -> bool:
+    try:
+        return zlib.crc32(path.read_bytes()) == crc
+    except OSError:
+        return False
+
+
+def _leads_elsewhere(folder: Path, root: str) -> bool:
+    """Whether to walk into a folder: not into a link to what is walked anyway, or to where it lies itself."""
     if not folder.is_symlink():
         return True
-    real = os.path.realpath(folder)
-    if any(real == other or real.startswith(other + os.sep) or other.startswith(real + os.sep) for other in seen):
-        return False
-    seen.add(real)
-    return True
+    real, here = os.path.realpath(folder) + os.sep, os.path.realpath(folder.parent) + os.sep
+    return not real.startswith(root + os.sep) and not (root + os.sep).startswith(real) and not here.startswith(real)
 
 
 def _by(array: np.ndarray) -> str:
@@ -427,18 +447,21 @@ def _by(array: np.ndarray) -> str:
 _PART = re.compile(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?:set|data|dataset|images|masks)?(?![a-z])")
 
 
-def _official_part(name: str, archives: frozenset[str] = frozenset()) -> str | None:
+def _official_part(name: str) -> str | None:
     """'ISIC2018_Task1-2_Validation_Input/x.jpg' -> 'val'; None where the folder names do not say.
 
-    The innermost folder decides that names just one part. archives: first folders that are the names of zips, to be
-    left out.
+    A folder that is called just that decides, the innermost of several; without one the innermost folder whose name
+    holds that word (or both train and val: train). Folders that name train and test say nothing.
     """
-    first, *folders = name.split("/")[:-1] or [""]
-    for folder in reversed(folders if first in archives else [first, *folders]):
-        words = re.sub("(?<=[a-z])(?=[A-Z])", " ", folder).lower()  # TrainDataset
-        found = set(_PART.findall(words))
-        if len(found) == 1:
-            return found.pop()
+    folders = [re.sub("(?<=[a-z])(?=[A-Z])", " ", folder).lower() for folder in name.split("/")[:-1]]  # TrainDataset
+    for whole in (True, False):
+        for folder in reversed(folders):
+            found = set(_PART.findall(folder))
+            if found and (not whole or _PART.fullmatch(folder)):
+                if found <= {"train", "val"}:
+                    return "val" if found == {"val"} else "train"
+                if found == {"test"}:
+                    return "test"
     return None
 
 
@@ -709,11 +732,11 @@ def _open_folder(
     places = _pair(name, images, masks, skip_unpaired)
     stems = Counter(place.rpartition("/")[2] for place in places)
     outer = len(os.path.commonprefix([place.split("/")[:-1] for place in places]))  # a zip has one more than its folder
-    archives, records = files.archives(), []
+    packed, records = "" if files.root.is_dir() else files.root.stem, []
     for place in places:
         stem = place.rpartition("/")[2]
         unique = stem if stems[stem] == 1 else "__".join(place.split("/")[outer:])
-        official = _official_part(images[place], archives)
+        official = _official_part(images[place].removeprefix(f"{packed}/"))  # a zip may have any name
         records.append(_Record(unique, unique, "folder", images[place], (masks[place],), official=official))
     labels = "instances" if instances else "classes" if num_classes > 1 else "binary"
     read = partial(_read_pair, files, labels=labels, num_classes=num_classes)
@@ -724,7 +747,7 @@ def _open_folder(
         read,
         kind=kind,
         num_classes=num_classes,
-        rule="folders named train, val, test" if any(r.official for r in records) else "a hash of the name, 70/15/15",
+        rule="folders named train, val, test, else a hash of the name",
     )
 
 

@@ -318,7 +318,7 @@ def load_labels(
     Arguments and errors as `load_image`; values that are no whole numbers are refused, too.
     """
     image, name = _open_one_page(source, max_side, name)
-    if image.info.get(FORMAT) == "JPEG":
+    if image.info.get(FORMAT) in ("JPEG", "MPO"):
         raise ValueError(f"{name!r} is a JPEG, which does not keep numbers: save those of objects or classes as PNG.")
     if image.mode == "P":
         _check_palette(image, name)
@@ -343,8 +343,9 @@ def load_labels(
 
 def _check_border(image: Image.Image, name: str) -> None:
     """Pascal VOC numbers its colours: 0, 1 ... and 255 for a border to be ignored."""
-    used, colours = np.unique(np.asarray(image)), _palette(image)
-    if used[-1] == 255 and len(used) <= 32 and used[-2:][0] < 128 and (colours != colours[:, :1]).any():
+    used = np.unique(np.asarray(image))
+    colours = _palette(image)[used]
+    if used[-1] == 255 and 3 <= len(used) <= 32 and used[-2] < 128 and (colours != colours[:, :1]).any():
         raise ValueError(
             f"{name!r} holds the numbers {listed(used)} in its palette, and 255 may stand for an object or for a "
             "border to be ignored: save it without a palette, with the values 0 and 255 alone."
