@@ -103,7 +103,8 @@ def bench_scale(folder: Path, sides: Sequence[int] = SIDES, counts: Sequence[int
         for p in points:
             print(f"  {p.size:>8,}{1e3 * p.seconds:>12.1f} ms{p.memory / 2**20:>10.0f} MB")
         if kind != "stream":
-            print(f"  time grows with the pixels to the power of {slope(points) / 2:.2f} (1: linear)")
+            twice = "; what overlaps is predicted twice and more" if kind == "tiles" else ""
+            print(f"  time grows with the pixels to the power of {slope(points) / 2:.2f} (1: linear{twice})")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scale.png"
     _draw(told, path)
