@@ -114,11 +114,12 @@ def test_shipped_networks_in_tiles(name):
     model, picture = load_pretrained(name), data.immunohistochemistry()
     picture = np.concatenate([picture, picture[:, ::-1]], 1)
     picture = np.concatenate([picture, picture[::-1]], 0)
-    picture = np.tile(picture, (-(-SIDE // 1024), -(-SIDE // 1024), 1))[:SIDE, :SIDE].copy()
+    rows = SIDE if SIDE > 1100 else 320  # quick, unless asked for more
+    picture = np.tile(picture, (-(-SIDE // 1024), -(-SIDE // 1024), 1))[:rows, :SIDE].copy()
     *_, step = predict.predict_tiles(model, picture)
     with torch.no_grad():
         whole = model(predict.image_tensor(picture)).logits
-    assert step.all >= 4
+    assert step.all >= 2
     assert (step.logits.sigmoid() - whole.sigmoid()).abs().max() < (5e-4 if name == "nuclei-structure" else 5e-3)
     assert ((step.logits > 0) != (whole > 0)).float().mean() < 1e-5
 
