@@ -398,6 +398,12 @@ def _called(source: str | Path | bytes, name: str | None) -> str:
     return name or ("the image" if isinstance(source, (bytes, bytearray)) else str(source))
 
 
+def _data_of(source: str | Path | bytes, name: str | None) -> tuple[bytes, str]:
+    """The bytes of an image file, and what to call it."""
+    name = _called(source, name)
+    return (bytes(source) if isinstance(source, (bytes, bytearray)) else read_file(Path(source), name)), name
+
+
 def one_line(error: object) -> str:
     """What a library says about a file, for a sentence of ours: it may quote the file, escape codes and all."""
     text = str(error).partition("\n")[0][:200]
@@ -406,8 +412,7 @@ def one_line(error: object) -> str:
 
 def _open_one_page(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[Image.Image, str]:
     """`_open` for masks: objects on further pages would be lost without a word."""
-    name = _called(source, name)
-    data = bytes(source) if isinstance(source, (bytes, bytearray)) else read_file(Path(source), name)
+    data, name = _data_of(source, name)
     image, name = _open(data, max_side, name)
     if has_more_pages(data, alike=True):
         raise ValueError(f"{name!r} holds several pages, and a mask has one: save all of the mask on one page.")
@@ -419,8 +424,7 @@ def _open(source: str | Path | bytes, max_side: int, name: str | None) -> tuple[
 
     The image's `info` tells its FORMAT and, where grey of few bits was spread to 0..255, the STEP between two values.
     """
-    name = _called(source, name)
-    data = bytes(source) if isinstance(source, (bytes, bytearray)) else read_file(Path(source), name)
+    data, name = _data_of(source, name)
     if not data:
         raise ValueError(f"{name!r} is empty (0 bytes); copy or download it again.")
     try:
